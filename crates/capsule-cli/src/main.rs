@@ -1,0 +1,3 @@
+//! The terminal runner.
+
+fn main() {}

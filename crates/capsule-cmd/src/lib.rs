@@ -1,0 +1,1 @@
+//! What all Capsule programs share: flags, environment, download, logging, signals, exit codes.

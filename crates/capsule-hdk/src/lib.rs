@@ -1,0 +1,1 @@
+//! The Capsule Host SDK: load, check, compile, instantiate, call and limit modules.

@@ -1,0 +1,1 @@
+//! The host functions that every Capsule runner offers, one file per family.

@@ -1,0 +1,1 @@
+//! The test harness: child processes, real servers on free ports, guests.
