@@ -83,7 +83,7 @@ impl Packed {
     #[must_use]
     pub fn range(self, size: usize) -> Option<std::ops::Range<usize>> {
         let end = u64::from(self.pointer) + u64::from(self.length);
-        (end <= size as u64).then(|| self.pointer as usize..end as usize)
+        (end <= size as u64).then_some(self.pointer as usize..end as usize)
     }
 }
 
@@ -115,7 +115,8 @@ mod tests {
         #[test]
         fn what_is_encoded_decodes_to_itself(payload: Vec<u8>, success: bool) {
             let result = if success { Ok(&payload[..]) } else { Err(&payload[..]) };
-            prop_assert_eq!(decode(&encode(result)), Ok(result));
+            let frame = encode(result);
+            prop_assert_eq!(decode(&frame), Ok(result));
         }
 
         #[test]

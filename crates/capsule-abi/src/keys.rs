@@ -1,0 +1,60 @@
+//! The answer of `hostCacheKeys` and `hostRedisKeys`: `{"keys":["k1","k2"]}`.
+
+use serde::Deserialize;
+
+use crate::DocumentError;
+use crate::json;
+
+/// Appends the document. Bytes of a key that are not UTF-8 become U+FFFD.
+pub fn write<'a>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'a [u8]>) {
+    out.extend_from_slice(b"{\"keys\":[");
+    for (index, key) in keys.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::write_lossy_string(out, key);
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// Reads the document.
+///
+/// # Errors
+/// When it is not an object with a list of texts.
+pub fn parse(document: &[u8]) -> Result<Vec<String>, DocumentError> {
+    let document: Document = serde_json::from_slice(document).map_err(|error| DocumentError::syntax("keys", &error))?;
+    Ok(document.keys)
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_document_is_that_of_the_reference() {
+        let mut out = Vec::new();
+        write(&mut out, [&b"k1"[..], b"k\"2"]);
+        assert_eq!(out, br#"{"keys":["k1","k\"2"]}"#);
+        assert_eq!(parse(b"[]x").unwrap_err().to_string().lines().count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse_without_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn what_is_written_reads_as_itself(keys: Vec<String>) {
+            let mut out = Vec::new();
+            write(&mut out, keys.iter().map(|key| key.as_bytes()));
+            prop_assert_eq!(parse(&out).unwrap(), keys);
+        }
+    }
+}

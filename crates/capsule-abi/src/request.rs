@@ -1,0 +1,290 @@
+//! The request document of `callHandleHTTP` (docs/abi.md, section 3): the runner writes it, the module reads it.
+//!
+//! The six fields of the reference come first and are always there: `Body`, `JSONBody`, `TextBody`, `URI`, `Method` and
+//! `Headers`. `JSONBody` and `TextBody` are empty in a request. These fields follow, which modules may ignore:
+//!
+//! | field | content |
+//! |---|---|
+//! | `Path` | path of the URI as the client wrote it, percent escapes kept |
+//! | `Query` | query without `?`, raw; empty when there is none |
+//! | `RequestId` | id of this call in answer and logs |
+//! | `HeaderList` | `[["Name","value"],...]`: every header for itself, in order, so that repeated ones stay apart |
+//! | `Target` | only where the runner cut a prefix off: the path and query that the client asked for |
+//! | `Base64Body` | only when the body is not UTF-8: its bytes in base64 (in `Body` they became U+FFFD) |
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::DocumentError;
+use crate::body;
+use crate::headers::{self, Header, Text};
+use crate::json::{self, Level};
+
+/// What a runner knows about a request. Everything is borrowed; the document is written straight from it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestParts<'a> {
+    /// `GET`, `POST`, ...
+    pub method: &'a str,
+    /// Absolute URI: scheme, host, path and query.
+    pub uri: &'a str,
+    /// Path of `uri`, raw.
+    pub path: &'a str,
+    /// Query of `uri` without `?`, raw; empty when there is none.
+    pub query: &'a str,
+    /// Id of the call.
+    pub request_id: &'a str,
+    /// Path and query that the client asked for, when `uri` is shorter (a hosted function); else `None`.
+    pub target: Option<&'a str>,
+    /// The body, of any content.
+    pub body: &'a [u8],
+}
+
+/// Appends the request document to `out`.
+///
+/// `headers` are name and value in any case; they are written with canonical names. Headers with equal names must follow each
+/// other (the iterator of a header map gives them so); they are joined in the `Headers` text and kept apart in `HeaderList`.
+pub fn write<'a>(
+    out: &mut Vec<u8>,
+    parts: &RequestParts<'_>,
+    headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+) {
+    out.reserve(parts.body.len() + 768);
+    out.extend_from_slice(b"{\"Body\":");
+    let is_text = std::str::from_utf8(parts.body).is_ok();
+    json::write_lossy_string(out, parts.body);
+    out.extend_from_slice(b",\"JSONBody\":\"\",\"TextBody\":\"\",\"URI\":");
+    json::write_string(out, parts.uri);
+    out.extend_from_slice(b",\"Method\":");
+    json::write_string(out, parts.method);
+    out.extend_from_slice(b",\"Headers\":\"");
+    headers::write_pairs(out, headers.clone(), Level::Twice);
+    out.extend_from_slice(b"\",\"Path\":");
+    json::write_string(out, parts.path);
+    out.extend_from_slice(b",\"Query\":");
+    json::write_string(out, parts.query);
+    out.extend_from_slice(b",\"RequestId\":");
+    json::write_string(out, parts.request_id);
+    out.extend_from_slice(b",\"HeaderList\":");
+    headers::write_list(out, headers);
+    if let Some(target) = parts.target {
+        out.extend_from_slice(b",\"Target\":");
+        json::write_string(out, target);
+    }
+    if !is_text {
+        out.extend_from_slice(b",\"Base64Body\":\"");
+        body::write_base64(out, parts.body);
+        out.push(b'"');
+    }
+    out.push(b'}');
+}
+
+/// A request as a module sees it. Borrows from the document where it can.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// `GET`, `POST`, ...
+    pub method: Cow<'a, str>,
+    /// Absolute URI.
+    pub uri: Cow<'a, str>,
+    /// Path of the URI, raw.
+    pub path: Cow<'a, str>,
+    /// Query without `?`, raw; empty when there is none.
+    pub query: Cow<'a, str>,
+    /// Id of the call; empty when the runner gave none.
+    pub request_id: Cow<'a, str>,
+    /// Path and query that the client asked for, when the runner cut a prefix off.
+    pub target: Option<Cow<'a, str>>,
+    /// Headers with canonical names, in order.
+    pub headers: Vec<Header<'a>>,
+    /// The body's bytes.
+    pub body: Cow<'a, [u8]>,
+}
+
+/// Reads a request document. One that has only the six fields of the reference is read too: path, query and headers come from
+/// `URI` and `Headers` then.
+///
+/// # Errors
+/// When the document is not a JSON object with these fields, or `Headers` or `Base64Body` does not decode.
+pub fn parse(document: &[u8]) -> Result<Request<'_>, DocumentError> {
+    let document: Document<'_> =
+        serde_json::from_slice(document).map_err(|error| DocumentError::syntax("request", &error))?;
+    let headers = match (document.header_list, document.headers) {
+        (Some(list), _) => list.into_iter().map(|(Text(name), Text(value))| (name, value)).collect(),
+        (None, Some(text)) => parse_headers(text)?,
+        (None, None) => Vec::new(),
+    };
+    let (path, query) = match (document.path, document.query) {
+        (Some(path), query) => (path, query.unwrap_or_default()),
+        (None, _) => split_uri(&document.uri),
+    };
+    let body = match document.base64_body {
+        Some(text) => Cow::Owned(body::read_base64("Base64Body", &text)?),
+        None => body::into_bytes(document.body),
+    };
+    Ok(Request {
+        method: document.method,
+        uri: document.uri,
+        path,
+        query,
+        request_id: document.request_id,
+        target: document.target,
+        headers,
+        body,
+    })
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow, default, rename = "Body")]
+    body: Cow<'a, str>,
+    #[serde(borrow, default, rename = "URI")]
+    uri: Cow<'a, str>,
+    #[serde(borrow, default, rename = "Method")]
+    method: Cow<'a, str>,
+    // Raw: `HeaderList` says the same, and two levels of escapes need not be undone for nothing.
+    #[serde(borrow, default, rename = "Headers")]
+    headers: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "Path")]
+    path: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "Query")]
+    query: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "RequestId")]
+    request_id: Cow<'a, str>,
+    #[serde(borrow, default, rename = "HeaderList")]
+    header_list: Option<Vec<(Text<'a>, Text<'a>)>>,
+    #[serde(borrow, default, rename = "Target")]
+    target: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "Base64Body")]
+    base64_body: Option<Cow<'a, str>>,
+}
+
+fn parse_headers(raw: &RawValue) -> Result<Vec<Header<'static>>, DocumentError> {
+    let text: Cow<'_, str> = serde_json::from_str::<Text<'_>>(raw.get())
+        .map_err(|error| DocumentError::new(format!("the `Headers` text is not valid: {error}")))?
+        .0;
+    Ok(headers::parse_text(&text)?.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+}
+
+/// Path and query of an absolute URI, or of a bare path.
+fn split_uri(uri: &str) -> (Cow<'static, str>, Cow<'static, str>) {
+    let target = match uri.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => {
+            rest.find(['/', '?', '#']).map_or("", |start| &rest[start..])
+        }
+        _ => uri,
+    };
+    let target = target.split_once('#').map_or(target, |(target, _)| target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = if path.is_empty() { "/" } else { path };
+    (Cow::Owned(path.to_owned()), Cow::Owned(query.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(parts: &RequestParts<'_>, headers: &[(&str, &str)]) -> String {
+        let mut out = Vec::new();
+        write(&mut out, parts, headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_document_has_the_six_fields_first_and_then_ours() {
+        let parts = RequestParts {
+            method: "POST",
+            uri: "http://localhost:8080/a?b=1",
+            path: "/a",
+            query: "b=1",
+            request_id: "r1",
+            target: Some("/functions/f/x/a?b=1"),
+            body: "say \"hi\" 🌍".as_bytes(),
+        };
+        assert_eq!(
+            written(&parts, &[("host", "localhost:8080"), ("x-q", "a\"b")]),
+            concat!(
+                r#"{"Body":"say \"hi\" 🌍","JSONBody":"","TextBody":"","URI":"http://localhost:8080/a?b=1","Method":"POST","#,
+                r#""Headers":"\"Host\":\"localhost:8080\",\"X-Q\":\"a\\\"b\"","Path":"/a","Query":"b=1","RequestId":"r1","#,
+                r#""HeaderList":[["Host","localhost:8080"],["X-Q","a\"b"]],"Target":"/functions/f/x/a?b=1"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_not_text_comes_twice() {
+        let document = written(&RequestParts { body: b"a\xff", ..Default::default() }, &[]);
+        assert!(document.starts_with("{\"Body\":\"a\u{fffd}\","), "{document}");
+        assert!(document.ends_with(",\"Base64Body\":\"Yf8=\"}"), "{document}");
+        assert_eq!(&*parse(document.as_bytes()).unwrap().body, b"a\xff");
+    }
+
+    #[test]
+    fn the_document_of_the_reference_is_read() {
+        let document = br#"{"Body":"b","JSONBody":"","TextBody":"","URI":"http://h:1/p/q?x=1","Method":"GET",
+            "Headers":"\"Content-Type\":\"text/plain\",\"Host\":\"h:1\""}"#;
+        let request = parse(document).unwrap();
+        assert_eq!((&*request.path, &*request.query, &*request.method), ("/p/q", "x=1", "GET"));
+        assert_eq!(request.headers, [("Content-Type".into(), "text/plain".into()), ("Host".into(), "h:1".into())]);
+        assert_eq!(&*request.body, b"b");
+    }
+
+    #[test]
+    fn uris_are_split() {
+        for (uri, path, query) in [
+            ("http://h", "/", ""),
+            ("http://h?x", "/", "x"),
+            ("https://h/a/b?c?d#e", "/a/b", "c?d"),
+            ("/a?u=http://x/y", "/a", "u=http://x/y"),
+            ("", "/", ""),
+        ] {
+            assert_eq!(split_uri(uri), (path.into(), query.into()), "{uri}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        for (document, expected) in [
+            ("", "the request document is not valid: EOF while parsing a value at line 1 column 0"),
+            (r#"{"Headers":"x"}"#, "the `Headers` text is not valid: key must be a string at line 1 column 2"),
+            (r#"{"Base64Body":"*"}"#, "`Base64Body` is not base64: Invalid symbol 42, offset 0."),
+        ] {
+            assert_eq!(parse(document.as_bytes()).unwrap_err().to_string(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse_without_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn what_is_written_reads_as_itself(
+            method in "[A-Z]{1,8}", uri: String, path: String, query: String, id: String,
+            target: Option<String>, body: Vec<u8>, values: Vec<String>,
+        ) {
+            let parts = RequestParts {
+                method: &method, uri: &uri, path: &path, query: &query, request_id: &id, target: target.as_deref(), body: &body,
+            };
+            let headers: Vec<Header<'_>> = values
+                .iter().enumerate().map(|(index, value)| (format!("X-{index}").into(), value.into())).collect();
+            let mut out = Vec::new();
+            write(&mut out, &parts, headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
+            let request = parse(&out).unwrap();
+            prop_assert_eq!(&*request.method, &*method);
+            prop_assert_eq!(&*request.uri, &*uri);
+            prop_assert_eq!(&*request.path, &*path);
+            prop_assert_eq!(&*request.query, &*query);
+            prop_assert_eq!(&*request.request_id, &*id);
+            prop_assert_eq!(request.target.as_deref(), target.as_deref());
+            prop_assert_eq!(&*request.body, &*body);
+            prop_assert_eq!(&request.headers, &headers);
+            // Braces around the `Headers` text make a JSON object, whatever the values are.
+            let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let text = document["Headers"].as_str().unwrap();
+            prop_assert_eq!(headers::parse_text(text).unwrap().len(), headers.len());
+        }
+    }
+}
