@@ -1,0 +1,81 @@
+package capsule
+
+import (
+	"errors"
+
+	"github.com/valyala/fastjson"
+)
+
+var (
+	handle     func([]byte) ([]byte, error)
+	handleJSON func(*fastjson.Value) ([]byte, error)
+	handleHTTP func(HTTPRequest) (HTTPResponse, error)
+)
+
+// SetHandle registers the handler of texts and bytes. Its argument is its own to keep. An error becomes the failure of the call.
+func SetHandle(function func(param []byte) ([]byte, error)) {
+	handle = function
+}
+
+// SetHandleJSON registers the handler of JSON documents. Its argument may be kept. An error becomes the failure of the call.
+func SetHandleJSON(function func(param *fastjson.Value) ([]byte, error)) {
+	handleJSON = function
+}
+
+// SetHandleHTTP registers the handler of HTTP requests. An error becomes a response 500 with its text.
+func SetHandleHTTP(function func(param HTTPRequest) (HTTPResponse, error)) {
+	handleHTTP = function
+}
+
+// answerBytes runs the handler of texts. The argument belongs to the host: it is copied before the handler sees it.
+func answerBytes(argument []byte) []byte {
+	if handle == nil {
+		return frameError(errNotSet("SetHandle"))
+	}
+	result, err := handle(append([]byte{}, argument...))
+	if err != nil {
+		return frameError(err)
+	}
+	return frame(frameSuccess, result)
+}
+
+// answerJSON runs the handler of JSON documents. The parser, which copies the argument, is the call's own.
+func answerJSON(argument []byte) []byte {
+	if handleJSON == nil {
+		return frameError(errNotSet("SetHandleJSON"))
+	}
+	var parser fastjson.Parser
+	value, err := parser.ParseBytes(argument)
+	if err != nil {
+		return frameError(notJSON("the argument", err))
+	}
+	result, err := handleJSON(value)
+	if err != nil {
+		return frameError(err)
+	}
+	return frame(frameSuccess, result)
+}
+
+// answerHTTP runs the handler of HTTP requests.
+func answerHTTP(argument []byte) []byte {
+	if handleHTTP == nil {
+		return frameError(errNotSet("SetHandleHTTP"))
+	}
+	request, err := parseRequest(argument)
+	if err != nil {
+		return frameError(err)
+	}
+	response, err := handleHTTP(request)
+	if err != nil {
+		return frameError(err)
+	}
+	if err := checkResponse(response); err != nil {
+		return frameError(err)
+	}
+	return appendResponse(frameSuccess, response)
+}
+
+func errNotSet(setter string) error {
+	return errors.New("this module does not serve this kind of call: no handler was set with capsule." + setter +
+		" (call it in init; a Go reactor does not run main)")
+}
