@@ -1,0 +1,146 @@
+//! The compile cache: machine code of modules on disk, by content.
+//!
+//! A file is named after the module's hash and the engine's fingerprint (version, processor features, settings), and holds
+//! the engine's image followed by a trailer: a magic word and the BLAKE3 hash of the image. Files are written beside and
+//! renamed in, never rewritten. One is used only when the descriptor that is then mapped belongs to the runner's own user, can be
+//! written by nobody else, and matches its trailer; anything else is removed and compiled anew. The folder has mode 0700:
+//! native code is loaded from it.
+
+use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{LoadError, LoadErrorKind};
+
+const MAGIC: &[u8; 8] = b"capsule1";
+const TRAILER: usize = MAGIC.len() + blake3::OUT_LEN;
+
+/// A folder of compiled code.
+pub(crate) struct CompileCache {
+    folder: PathBuf,
+    fingerprint: u64,
+}
+
+impl CompileCache {
+    /// Opens or makes the folder.
+    pub(crate) fn open(folder: &Path, engine: &wasmtime::Engine) -> Result<CompileCache, LoadError> {
+        let fail = |what: &str, error: &dyn std::fmt::Display| {
+            LoadError::new(LoadErrorKind::Runner, format!("compile cache `{}` {what}: {error}", folder.display()))
+                .with_hint("choose another folder with `--cacheDir=DIR`, or `--cacheDir=none` to compile at each start")
+        };
+        fs::create_dir_all(folder).map_err(|e| fail("cannot be made", &e))?;
+        let meta = fs::metadata(folder).map_err(|e| fail("cannot be read", &e))?;
+        make_private(folder, &meta).map_err(|e| fail("is not safe to load code from", &e))?;
+        let mut hasher = std::hash::DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        Ok(CompileCache { folder: folder.to_owned(), fingerprint: hasher.finish() })
+    }
+
+    fn path(&self, module: &blake3::Hash) -> PathBuf {
+        self.folder.join(format!("{}-{:016x}.cwasm", module.to_hex(), self.fingerprint))
+    }
+
+    /// The compiled module, or `None` when it is not there or not to be trusted.
+    pub(crate) fn load(&self, engine: &wasmtime::Engine, module: &blake3::Hash) -> Option<wasmtime::Module> {
+        let path = self.path(module);
+        let file = File::open(&path).ok()?;
+        match map(engine, file) {
+            Ok(module) => Some(module),
+            Err(reason) => {
+                tracing::warn!("compile cache: `{}` is discarded: {reason}", path.display());
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// Stores a compiled module. A cache that cannot be written costs time, nothing else: the failure is logged.
+    pub(crate) fn store(&self, module: &blake3::Hash, image: &[u8]) {
+        if let Err(error) = self.write(&self.path(module), image) {
+            tracing::warn!("compile cache: a module cannot be stored in `{}`: {error}", self.folder.display());
+        }
+    }
+
+    fn write(&self, path: &Path, image: &[u8]) -> std::io::Result<()> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.folder.join(format!("{}-{number}.tmp", std::process::id()));
+        let written = (|| {
+            let mut file = private_file(&temporary)?;
+            file.write_all(image)?;
+            file.write_all(MAGIC)?;
+            file.write_all(blake3::hash(image).as_bytes())?;
+            drop(file);
+            fs::rename(&temporary, path)
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+}
+
+/// Verifies one descriptor and maps the code from the same one.
+#[expect(unsafe_code, reason = "machine code of the runner's own cache is loaded here and nowhere else")]
+fn map(engine: &wasmtime::Engine, mut file: File) -> Result<wasmtime::Module, String> {
+    check_owner(&file).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let Some(length) = bytes.len().checked_sub(TRAILER) else { return Err("it is truncated".into()) };
+    let (image, trailer) = bytes.split_at(length);
+    let (magic, hash) = trailer.split_at(MAGIC.len());
+    if magic != MAGIC || hash != blake3::hash(image).as_bytes() {
+        return Err("its checksum does not match".into());
+    }
+    // SAFETY: the image was written by `CompileCache::write` from `Module::serialize` of an engine with the same fingerprint:
+    // the file belongs to this user, nobody else may write it, it lies in a folder that only this user may enter, and its
+    // checksum matches. The runner never rewrites a cache file in place, so the mapping stays what was verified.
+    unsafe { wasmtime::Module::deserialize_open_file(engine, file) }.map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(unix)]
+fn make_private(folder: &Path, meta: &fs::Metadata) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let user = rustix::process::geteuid().as_raw();
+    if meta.uid() != user {
+        return Err(std::io::Error::other(format!("it belongs to user {}, this is user {user}", meta.uid())));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn check_owner(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let meta = file.metadata()?;
+    if meta.uid() != rustix::process::geteuid().as_raw() || meta.permissions().mode() & 0o022 != 0 {
+        return Err(std::io::Error::other("somebody else may write it"));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn private_file(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn make_private(_folder: &Path, _meta: &fs::Metadata) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_owner(_file: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn private_file(path: &Path) -> std::io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
+}

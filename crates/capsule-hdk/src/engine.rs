@@ -1,0 +1,210 @@
+//! The engine: one per process. It owns what all functions share: compiler, memory pool, epoch ticker, guest threads and
+//! the compile cache.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::cache::CompileCache;
+use crate::error::{LoadError, LoadErrorKind};
+use crate::instance::Instance;
+use crate::reaper::Reaper;
+use crate::slices::LongPool;
+use crate::ticker::Ticker;
+
+/// Stack of a guest in bytes, the host functions' frames on top included.
+const ASYNC_STACK: usize = 1 << 20;
+/// Stack that wasm itself may use of it.
+const WASM_STACK: usize = 512 << 10;
+/// Table elements that a slot of the pool holds; modules that start with more get memory of their own.
+const POOL_TABLE_ELEMENTS: usize = 20_000;
+/// Tables that a slot of the pool holds.
+const POOL_TABLES: u32 = 4;
+/// Stacks for calls within calls beyond one for each instance.
+const SPARE_STACKS: usize = 32;
+
+/// Linear memory in bytes up to which an instance is dropped where it is: giving it back costs less than a hand-over.
+const SMALL_MEMORY: usize = 2 << 20;
+
+/// How an [`Engine`] is set up.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    /// Instances that may exist at once, of all functions together. Default 256.
+    pub max_instances: usize,
+    /// Threads for calls that take longer than a slice. Default: the number of cores.
+    pub long_threads: usize,
+    /// Folder of compiled code, made with mode 0700 when it is missing. `None`: compile at each load. Default `None`.
+    pub cache: Option<PathBuf>,
+    /// Whether memory and stacks are reserved ahead in a pool. Off for programs that make one instance and end. Where the
+    /// machine cannot reserve the address space, the engine goes without by itself. Default on.
+    pub pooling: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            max_instances: 256,
+            long_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            cache: None,
+            pooling: true,
+        }
+    }
+}
+
+/// Compiles modules and runs their instances. Cheap to clone; one per process is enough for all functions.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pooled: Option<wasmtime::Engine>,
+    on_demand: wasmtime::Engine,
+    ticker: Ticker,
+    long: Arc<LongPool>,
+    reaper: Reaper,
+    cache: Option<CompileCache>,
+    instances: Arc<Semaphore>,
+    max_instances: usize,
+}
+
+impl Engine {
+    /// Starts an engine with its threads.
+    ///
+    /// # Errors
+    /// When the configuration does not fit the machine: no threads, no executable memory, an unusable cache folder.
+    pub fn new(config: &EngineConfig) -> Result<Engine, LoadError> {
+        let runner = |what: &'static str| {
+            move |error: &dyn std::fmt::Display| LoadError::new(LoadErrorKind::Runner, format!("{what}: {error}"))
+        };
+        let on_demand = wasmtime::Engine::new(&wasm_config()).map_err(|e| runner("cannot start the engine")(&e))?;
+        let pooled = if config.pooling { pooled_engine(config.max_instances) } else { None };
+        let engines = pooled.iter().chain([&on_demand]).cloned().collect();
+        let cache = match &config.cache {
+            Some(folder) => Some(CompileCache::open(folder, &on_demand)?),
+            None => None,
+        };
+        Ok(Engine {
+            shared: Arc::new(Shared {
+                ticker: Ticker::start(engines).map_err(|e| runner("cannot start the ticker")(&e))?,
+                long: Arc::new(
+                    LongPool::start(config.long_threads.max(1))
+                        .map_err(|e| runner("cannot start the threads for long calls")(&e))?,
+                ),
+                reaper: Reaper::start().map_err(|e| runner("cannot start the reaper")(&e))?,
+                cache,
+                instances: Arc::new(Semaphore::new(config.max_instances)),
+                max_instances: config.max_instances,
+                pooled,
+                on_demand,
+            }),
+        })
+    }
+
+    /// Instances that may exist at once.
+    pub fn max_instances(&self) -> usize {
+        self.shared.max_instances
+    }
+
+    /// Whether memory and stacks come from a pool.
+    pub fn is_pooling(&self) -> bool {
+        self.shared.pooled.is_some()
+    }
+
+    /// The engine for a module that fits the pool's slots, the pool's own one when there is a pool.
+    pub(crate) fn pooled(&self) -> Option<&wasmtime::Engine> {
+        self.shared.pooled.as_ref()
+    }
+
+    pub(crate) fn on_demand(&self) -> &wasmtime::Engine {
+        &self.shared.on_demand
+    }
+
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.shared.ticker
+    }
+
+    pub(crate) fn long(&self) -> &Arc<LongPool> {
+        &self.shared.long
+    }
+
+    /// Drops an instance, on a thread of its own when that may take long.
+    pub(crate) fn bury(&self, instance: Box<Instance>) {
+        if instance.memory_size() > SMALL_MEMORY {
+            self.shared.reaper.bury(instance);
+        }
+    }
+
+    pub(crate) fn cache(&self) -> Option<&CompileCache> {
+        self.shared.cache.as_ref()
+    }
+
+    pub(crate) fn instances(&self) -> &Arc<Semaphore> {
+        &self.shared.instances
+    }
+
+    /// True when a module with these needs fits a slot of the pool.
+    pub(crate) fn fits_pool(needs: &wasmtime::ResourcesRequired) -> bool {
+        needs.num_memories <= 1
+            && needs.num_tables <= POOL_TABLES
+            && needs.max_initial_table_size.unwrap_or(0) <= POOL_TABLE_ELEMENTS as u64
+    }
+}
+
+/// What code is compiled for. The same for all engines of a process, so that compiled code fits each.
+fn wasm_config() -> Config {
+    let mut config = Config::new();
+    // The accepted WebAssembly proposals; everything else is refused with a message.
+    config
+        .wasm_multi_value(true)
+        .wasm_bulk_memory(true)
+        .wasm_reference_types(true)
+        .wasm_simd(true)
+        .wasm_tail_call(true)
+        .wasm_extended_const(true)
+        .wasm_relaxed_simd(false)
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        .wasm_exceptions(false);
+    config
+        .epoch_interruption(true)
+        .async_stack_size(ASYNC_STACK)
+        .max_wasm_stack(WASM_STACK)
+        // An instance's whole 32-bit memory is reserved: no bounds checks, and its memory never moves.
+        .memory_reservation(4 << 30)
+        .memory_may_move(false)
+        .generate_address_map(true)
+        .memory_init_cow(true);
+    config
+}
+
+/// An engine that allocates from a pool, or `None` where the machine cannot reserve the address space (small boards and
+/// virtual machines, `ulimit -v`): on-demand allocation serves there.
+fn pooled_engine(max_instances: usize) -> Option<wasmtime::Engine> {
+    let slots = u32::try_from(max_instances).ok()?;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(slots)
+        .total_memories(slots)
+        .total_tables(slots.saturating_mul(POOL_TABLES))
+        .total_stacks(slots.saturating_mul(2).saturating_add(SPARE_STACKS as u32))
+        .total_gc_heaps(slots)
+        .max_memories_per_module(1)
+        .max_tables_per_module(POOL_TABLES)
+        .table_elements(POOL_TABLE_ELEMENTS)
+        .max_core_instance_size(1 << 20)
+        .max_memory_size(4 << 30);
+    let mut config = wasm_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    match wasmtime::Engine::new(&config) {
+        Ok(engine) => Some(engine),
+        Err(error) => {
+            tracing::warn!("instances are allocated on demand: no pool of {max_instances} on this machine: {error:#}");
+            None
+        }
+    }
+}

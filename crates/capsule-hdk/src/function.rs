@@ -1,0 +1,477 @@
+//! A function: a module with its settings, and the way of a call through it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use capsule_abi::names;
+use tokio::time::Instant;
+
+use crate::call::{Call, Kind};
+use crate::capabilities::Capabilities;
+use crate::engine::Engine;
+use crate::error::{Busy, BusyReason, CallError, LoadError, LoadErrorKind};
+use crate::host::{Extensions, Surroundings};
+use crate::instance::{Instance, Started, State};
+use crate::instances::{Instances, Slot};
+use crate::limits::Limits;
+use crate::link::Host;
+use crate::module::{Module, check_exports};
+use crate::output::{Buffering, DirectOutput, Output, OutputBuffer};
+use crate::slices::{HangUp, Lane, Lost, Running, within};
+use crate::stats::{Counters, Stats};
+
+/// Instances beyond the first are let go when nobody used them for this long.
+const IDLE: Duration = Duration::from_secs(30);
+/// `OnStop` may take this long.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// Which instances serve the calls of a function, and so what a global variable of the module means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contract {
+    /// Up to this many instances, each serving one call at a time; globals persist from call to call in each. With 1, the
+    /// default, calls are served in order and globals are the function's.
+    Instances(usize),
+    /// A new instance for every call: no state outlives a call.
+    Fresh,
+}
+
+impl Contract {
+    /// As many instances as there are cores.
+    pub fn auto() -> Contract {
+        Contract::Instances(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+}
+
+impl Default for Contract {
+    fn default() -> Contract {
+        Contract::Instances(1)
+    }
+}
+
+/// The settings of a function.
+#[derive(Clone)]
+pub struct FunctionConfig {
+    /// What it is called in logs and messages.
+    pub name: String,
+    /// Which instances serve.
+    pub contract: Contract,
+    /// What calls and instances may use.
+    pub limits: Limits,
+    /// What the guest may see and reach.
+    pub capabilities: Capabilities,
+    /// What host functions need for this function: caches, clients.
+    pub extensions: Extensions,
+    /// Where the guest's output goes.
+    pub output: Arc<dyn Output>,
+    /// In which portions.
+    pub buffering: Buffering,
+}
+
+impl FunctionConfig {
+    /// The defaults: contract 1, all limits on, no capabilities, output to the process's own.
+    pub fn new(name: impl Into<String>) -> FunctionConfig {
+        FunctionConfig {
+            name: name.into(),
+            contract: Contract::default(),
+            limits: Limits::default(),
+            capabilities: Capabilities::default(),
+            extensions: Extensions::default(),
+            output: Arc::new(DirectOutput),
+            buffering: Buffering::default(),
+        }
+    }
+}
+
+/// A module that can be called. Cheap to clone.
+#[derive(Clone)]
+pub struct Function {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    template: Template,
+    module: Module,
+    contract: Contract,
+    instances: Arc<Instances>,
+    lane: Arc<Lane>,
+}
+
+/// Everything that an instance is made from.
+struct Template {
+    engine: Engine,
+    pre: wasmtime::InstancePre<State>,
+    surroundings: Arc<Surroundings>,
+    output: Arc<dyn Output>,
+    buffering: Buffering,
+    counters: Arc<Counters>,
+}
+
+impl Function {
+    /// Links `module` with the host functions of `host`. Nothing runs yet: see [`Function::start`]. Must be called within
+    /// a tokio runtime, which is where host functions wait.
+    ///
+    /// # Errors
+    /// [`LoadError`] that names every export and import that does not fit.
+    pub fn new(host: &Host, module: &Module, config: FunctionConfig) -> Result<Function, LoadError> {
+        if module.exports(names::CALL_HANDLE_HTTP_2022) {
+            return Err(LoadError::new(
+                LoadErrorKind::OtherAbi,
+                format!(
+                    "module `{}` was made for Capsule of 2022 (export `callHandleHttp`), another ABI",
+                    module.name()
+                ),
+            )
+            .with_hint("build it with a module SDK of v0.0.6 or later"));
+        }
+        if module.is_plain_command() {
+            return Err(LoadError::new(
+                LoadErrorKind::OtherAbi,
+                format!(
+                    "module `{}` exports none of `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleMessage`",
+                    module.name()
+                ),
+            )
+            .with_hint("it is a plain WASI command: `capsule` runs it, a server has nothing to call"));
+        }
+        let mut problems = check_exports(module);
+        problems.extend(host.check_imports(module));
+        let contract = config.contract;
+        let queue = config.limits.queue;
+        let template = Template::new(host, module, config, false, problems)?;
+        let slots = match contract {
+            Contract::Instances(count) => count.clamp(1, template.engine.max_instances()),
+            Contract::Fresh => template.engine.max_instances(),
+        };
+        let instances = Instances::new(slots, queue, Arc::clone(&template.counters), template.engine.clone());
+        let lane = Arc::new(Lane::new(template.engine.long()));
+        Ok(Function { inner: Arc::new(Inner { template, module: module.clone(), contract, instances, lane }) })
+    }
+
+    /// Makes the first instance, which proves the module: `_initialize` or `_start`, and `OnStart`. Without this call, the
+    /// first call does it. With [`Contract::Fresh`] the instance is thrown away again.
+    ///
+    /// # Errors
+    /// [`CallError::Start`] with what went wrong.
+    pub async fn start(&self) -> Result<(), CallError> {
+        self.run(None).await.map(drop)
+    }
+
+    /// Calls the function. The time limit starts when the call gets its instance; waiting for one has its own.
+    ///
+    /// # Errors
+    /// [`CallError`] says what happened and whose fault it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends a call of [`Contract::Fresh`]; one of an instance with state runs on to its end or
+    /// deadline, since an interrupted guest would have to be thrown away with its state.
+    pub async fn call(&self, call: Call) -> Result<Bytes, CallError> {
+        let limit = self.inner.template.surroundings.limits.argument;
+        let result = if call.argument.len() > limit {
+            Err(CallError::ArgumentTooLarge { limit, found: call.argument.len() })
+        } else {
+            self.run(Some(call)).await
+        };
+        self.inner.template.counters.count(&result);
+        result
+    }
+
+    async fn run(&self, call: Option<Call>) -> Result<Bytes, CallError> {
+        let inner = &self.inner;
+        let limits = &inner.template.surroundings.limits;
+        let patience = call.as_ref().and_then(|call| call.patience).unwrap_or(limits.queue_timeout);
+        let slot = inner.instances.acquire(patience).await.map_err(CallError::Busy)?;
+        let timeout = limits.call_timeout.map(|limit| Instant::now() + limit);
+        let wanted = call.as_ref().and_then(|call| call.deadline);
+        let deadline = timeout.into_iter().chain(wanted).min();
+        let hang_up = match inner.contract {
+            Contract::Fresh => HangUp::Cancel,
+            Contract::Instances(_) => HangUp::RunOn,
+        };
+        let future = Box::pin(Arc::clone(inner).serve(slot, call, deadline));
+        match Running::new(inner.template.engine.long(), &inner.lane, hang_up, deadline, future).await {
+            Ok(result) => result,
+            Err(Lost::Deadline) => Err(inner.template.deadline_error()),
+            Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
+        }
+    }
+
+    /// `callHandle` with text or bytes.
+    ///
+    /// # Errors
+    /// As [`Function::call`].
+    pub async fn handle(&self, argument: impl Into<Bytes>) -> Result<Bytes, CallError> {
+        self.call(Call::new(Kind::Text, argument)).await
+    }
+
+    /// `callHandleJSON` with a JSON document.
+    ///
+    /// # Errors
+    /// As [`Function::call`].
+    pub async fn handle_json(&self, document: impl Into<Bytes>) -> Result<Bytes, CallError> {
+        self.call(Call::new(Kind::Json, document)).await
+    }
+
+    /// `callHandleHTTP` with a request document; the answer is a response document.
+    ///
+    /// # Errors
+    /// As [`Function::call`].
+    pub async fn handle_http(&self, document: impl Into<Bytes>) -> Result<Bytes, CallError> {
+        self.call(Call::new(Kind::Http, document)).await
+    }
+
+    /// `OnHealthCheck`: a response document.
+    ///
+    /// # Errors
+    /// As [`Function::call`]; [`CallError::MissingExport`] when the module has none.
+    pub async fn health(&self) -> Result<Bytes, CallError> {
+        self.call(Call::new(Kind::Health, Bytes::new())).await
+    }
+
+    /// `OnMetrics`: a response document.
+    ///
+    /// # Errors
+    /// As [`Function::call`]; [`CallError::MissingExport`] when the module has none.
+    pub async fn metrics(&self) -> Result<Bytes, CallError> {
+        self.call(Call::new(Kind::Metrics, Bytes::new())).await
+    }
+
+    /// Ends the function: calls that wait and new ones are refused, those that run have `patience`, then `OnStop` runs in
+    /// every sound instance. Answers how many calls were still running when the patience was over.
+    pub async fn stop(&self, patience: Duration) -> usize {
+        let inner = &self.inner;
+        let idle = inner.instances.close(patience).await;
+        let running = inner.instances.slots();
+        futures_util::future::join_all(idle.into_iter().map(|instance| inner.end(instance))).await;
+        running
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> Stats {
+        self.inner.template.counters.snapshot()
+    }
+
+    /// The module behind it.
+    pub fn module(&self) -> &Module {
+        &self.inner.module
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.inner.template.surroundings.name
+    }
+}
+
+impl Inner {
+    /// A call from its slot to its result. Runs to the end even when nobody waits for it any more.
+    async fn serve(
+        self: Arc<Self>,
+        mut slot: Slot,
+        call: Option<Call>,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes, CallError> {
+        let _active = self.template.engine.ticker().activate();
+        let instance = match slot.instance() {
+            Some(_) => slot.instance(),
+            None => match self.template.make(deadline).await {
+                Ok(instance) => Some(slot.fill(instance)),
+                Err(error @ CallError::Busy(_)) => return Err(error),
+                Err(error) => {
+                    slot.fail();
+                    return Err(CallError::Start(Box::new(error)));
+                }
+            },
+        };
+        let Some(instance) = instance else { return Err(CallError::Runner("a slot lost its instance".into())) };
+        let result = match call {
+            None => Ok(Bytes::new()),
+            Some(call) => within(deadline, instance.call(call.kind, &call.argument, call.request_id, deadline))
+                .await
+                .unwrap_or_else(|| Err(self.template.deadline_error())),
+        };
+        if within(deadline, instance.output().finish()).await.is_none() {
+            tracing::warn!(function = self.template.surroundings.name, "output of the call waits: nobody reads it");
+        }
+        let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);
+        if sound && self.contract != Contract::Fresh {
+            slot.give_back();
+            self.trim_later();
+        } else if sound {
+            self.retire(slot);
+        }
+        // A broken instance goes with its slot.
+        result
+    }
+
+    /// Ends the instance of a fresh call; `OnStop` does not keep the answer waiting.
+    fn retire(self: &Arc<Self>, slot: Slot) {
+        let Some(instance) = slot.take_instance() else { return };
+        if instance.has_on_stop() {
+            let inner = Arc::clone(self);
+            self.template.surroundings.io.spawn(async move { inner.end(instance).await });
+        } else {
+            self.template.engine.bury(instance);
+        }
+    }
+
+    /// `OnStop` with its own limit, then the end.
+    async fn end(&self, mut instance: Box<Instance>) {
+        let name = self.template.surroundings.name.clone();
+        let engine = self.template.engine.clone();
+        let deadline = Instant::now() + STOP_LIMIT;
+        let future = Box::pin(async move {
+            let _active = engine.ticker().activate();
+            match within(Some(deadline), instance.stop(deadline)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::warn!(function = name, "OnStop: {error}"),
+                None => tracing::warn!(function = name, "OnStop exceeded its limit of {STOP_LIMIT:?}"),
+            }
+            instance.output().finish_now();
+            engine.bury(instance);
+        });
+        let running = Running::new(self.template.engine.long(), &self.lane, HangUp::RunOn, Some(deadline), future);
+        let _ = running.await;
+    }
+
+    /// Sees to it that instances which nobody uses are let go.
+    fn trim_later(self: &Arc<Self>) {
+        if !self.instances.begin_trimming() {
+            return;
+        }
+        let inner = Arc::downgrade(self);
+        self.template.surroundings.io.spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE / 4).await;
+                let Some(inner) = inner.upgrade() else { return };
+                for instance in inner.instances.take_aged(IDLE) {
+                    inner.end(instance).await;
+                }
+                if inner.instances.end_trimming() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Template {
+    /// Checks and links; `problems` are those that are known already.
+    fn new(
+        host: &Host,
+        module: &Module,
+        config: FunctionConfig,
+        command: bool,
+        problems: Vec<String>,
+    ) -> Result<Template, LoadError> {
+        if !problems.is_empty() {
+            let message = format!("module `{}` does not fit: {}", module.name(), problems.join("; "));
+            return Err(LoadError::new(LoadErrorKind::Interface, message).with_hint(
+                "the ABI is described in docs/abi.md; the module may need a newer runner, or to be built anew",
+            ));
+        }
+        let needed = module.wasm().resources_required().max_initial_memory_size.unwrap_or(0);
+        if needed > config.limits.memory as u64 {
+            return Err(LoadError::new(
+                LoadErrorKind::Limit,
+                format!(
+                    "module `{}` needs {needed} bytes of memory, the limit is {}",
+                    module.name(),
+                    config.limits.memory
+                ),
+            )
+            .with_hint("raise it with `--maxMemory`"));
+        }
+        let pre = host.link(module).map_err(|error| {
+            LoadError::new(LoadErrorKind::Interface, format!("module `{}`: {error:#}", module.name()))
+        })?;
+        let surroundings = Surroundings {
+            name: config.name,
+            limits: config.limits,
+            capabilities: config.capabilities,
+            extensions: config.extensions,
+            command,
+            io: tokio::runtime::Handle::current(),
+        };
+        Ok(Template {
+            engine: host.engine().clone(),
+            pre,
+            surroundings: Arc::new(surroundings),
+            output: config.output,
+            buffering: config.buffering,
+            counters: Arc::default(),
+        })
+    }
+
+    fn deadline_error(&self) -> CallError {
+        CallError::Deadline(self.surroundings.limits.call_timeout.unwrap_or_default())
+    }
+
+    /// Starts an instance as soon as the engine has a place for one.
+    async fn start(&self, deadline: Option<Instant>) -> Result<Started, CallError> {
+        let places = Arc::clone(self.engine.instances());
+        let patience = self.surroundings.limits.queue_timeout;
+        let permit = match within(Some(Instant::now() + patience), places.acquire_owned()).await {
+            Some(Ok(permit)) => permit,
+            _ => {
+                let retry_after = Duration::from_secs(1);
+                return Err(CallError::Busy(Busy { reason: BusyReason::QueueTimeout, retry_after }));
+            }
+        };
+        let output = Arc::new(OutputBuffer::new(Arc::clone(&self.output), self.buffering));
+        let started =
+            Instance::start(&self.pre, &self.surroundings, Arc::clone(&output), deadline, &self.counters, permit);
+        let started = within(deadline, started).await.unwrap_or_else(|| Err(self.deadline_error()));
+        output.finish_now();
+        started
+    }
+
+    async fn make(&self, deadline: Option<Instant>) -> Result<Box<Instance>, CallError> {
+        match self.start(deadline).await? {
+            Started::Serving(instance) => Ok(instance),
+            Started::Finished(code) => Err(CallError::Exit(code)),
+        }
+    }
+}
+
+/// A plain WASI command: a module without handlers that runs once from `_start`.
+pub struct Command {
+    template: Template,
+    lane: Arc<Lane>,
+}
+
+impl Command {
+    /// Links `module`. Contract and queue of the settings have no meaning here.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the module has no `_start`, or imports something unknown.
+    pub fn new(host: &Host, module: &Module, config: FunctionConfig) -> Result<Command, LoadError> {
+        let mut problems = host.check_imports(module);
+        if !module.exports(names::START) {
+            problems.push("export `_start` is missing".into());
+        }
+        let template = Template::new(host, module, config, true, problems)?;
+        let lane = Arc::new(Lane::new(template.engine.long()));
+        Ok(Command { template, lane })
+    }
+
+    /// Runs it to its end and answers its exit code.
+    ///
+    /// # Errors
+    /// [`CallError`] for traps and limits.
+    pub async fn run(self) -> Result<i32, CallError> {
+        let deadline = self.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
+        let long = Arc::clone(self.template.engine.long());
+        let lane = Arc::clone(&self.lane);
+        let future = Box::pin(async move {
+            let _active = self.template.engine.ticker().activate();
+            match self.template.start(deadline).await? {
+                Started::Finished(code) => Ok(code),
+                Started::Serving(_) => Ok(0),
+            }
+        });
+        match Running::new(&long, &lane, HangUp::Cancel, deadline, future).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Runner("the command was lost".into())),
+        }
+    }
+}

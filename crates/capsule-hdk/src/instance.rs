@@ -1,0 +1,418 @@
+//! One instance of a module: its store, its exports, its start and its calls.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use capsule_abi::frame::{self, Packed};
+use capsule_abi::names;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+use crate::call::Kind;
+use crate::error::{CallError, Trap};
+use crate::host::{HostContext, Surroundings};
+use crate::limits::Limiter;
+use crate::output::OutputBuffer;
+use crate::slices::{self, AtTick};
+use crate::stats::{Census, Counters};
+use crate::wasi;
+
+/// Room of the argument buffer that an instance keeps from call to call.
+const KEPT_ARGUMENT: u32 = 1 << 20;
+/// The smallest argument buffer.
+const LEAST_ARGUMENT: u32 = 1 << 10;
+
+/// What an instance's store carries.
+pub(crate) struct State {
+    wasi: WasiP1Ctx,
+    pub(crate) context: HostContext,
+    /// Known once the module is instantiated.
+    pub(crate) guest: Option<GuestExports>,
+    limiter: Limiter,
+    /// Calls of the guest within host functions that run now.
+    pub(crate) depth: u8,
+    /// Where host functions wait when the guest runs in the pool for long calls.
+    pub(crate) io: tokio::runtime::Handle,
+}
+
+impl State {
+    pub(crate) fn new(context: HostContext, io: tokio::runtime::Handle) -> Result<State, String> {
+        let wasi = wasi::context(&context.surroundings.capabilities, &context.output)?;
+        let limiter = Limiter::new(&context.surroundings.limits);
+        Ok(State { wasi, context, guest: None, limiter, depth: 0, io })
+    }
+
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        &mut self.wasi
+    }
+}
+
+/// What host functions need of the guest.
+#[derive(Clone)]
+pub(crate) struct GuestExports {
+    pub(crate) memory: Memory,
+    pub(crate) allocate_buffer: Option<TypedFunc<u32, u32>>,
+}
+
+impl GuestExports {
+    pub(crate) fn find(
+        mut export: impl FnMut(&str) -> Option<Extern>,
+        allocate_buffer: Option<TypedFunc<u32, u32>>,
+    ) -> wasmtime::Result<GuestExports> {
+        let Some(Extern::Memory(memory)) = export(names::MEMORY) else {
+            wasmtime::bail!("the module has no export `memory`");
+        };
+        Ok(GuestExports { memory, allocate_buffer })
+    }
+}
+
+/// A host function was called in a way that is not allowed, or cannot give its answer to the guest: a trap of the guest.
+#[derive(Debug)]
+pub(crate) struct HostFault {
+    pub(crate) function: Arc<str>,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for HostFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host function `{}`: {}", self.function, self.what)
+    }
+}
+
+impl std::error::Error for HostFault {}
+
+/// The epoch callback found the call's deadline passed.
+#[derive(Debug)]
+struct DeadlinePassed;
+
+impl fmt::Display for DeadlinePassed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline of the call passed")
+    }
+}
+
+impl std::error::Error for DeadlinePassed {}
+
+/// An instance: it serves one call at a time.
+pub(crate) struct Instance {
+    store: Store<State>,
+    memory: Option<Memory>,
+    malloc: Option<TypedFunc<u32, u32>>,
+    free: Option<TypedFunc<u32, ()>>,
+    allocate_buffer: Option<TypedFunc<u32, u32>>,
+    handlers: [Option<TypedFunc<(u32, u32), u64>>; 4],
+    health: Option<TypedFunc<(), u64>>,
+    metrics: Option<TypedFunc<(), u64>>,
+    on_stop: Option<TypedFunc<(), ()>>,
+    argument: ArgumentBuffer,
+    /// When it last became free.
+    pub(crate) idle_since: Instant,
+    census: Census,
+    /// Its place among the instances of the engine, given back when it is dropped.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The buffer from `malloc` that an instance keeps for arguments.
+#[derive(Default)]
+struct ArgumentBuffer {
+    pointer: u32,
+    capacity: u32,
+}
+
+/// How the start of an instance ended.
+pub(crate) enum Started {
+    /// It serves.
+    Serving(Box<Instance>),
+    /// A plain WASI command ran to its end with this exit code.
+    Finished(i32),
+}
+
+impl Instance {
+    /// Makes an instance: instantiates, runs `_initialize` or `_start`, then `OnStart`. The epoch callback ends it at
+    /// `deadline`; who waits in a host function is ended by whoever polls this future.
+    pub(crate) async fn start(
+        pre: &wasmtime::InstancePre<State>,
+        surroundings: &Arc<Surroundings>,
+        output: Arc<OutputBuffer>,
+        deadline: Option<Instant>,
+        counters: &Arc<Counters>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Started, CallError> {
+        let context = HostContext { surroundings: Arc::clone(surroundings), output, request_id: None, deadline };
+        let state = State::new(context, surroundings.io.clone()).map_err(CallError::Runner)?;
+        let mut store = Store::new(pre.module().engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context| at_tick(context.data().context.deadline));
+        match begin(&mut store, pre).await {
+            Ok(instance) => Ok(Started::Serving(Box::new(Instance::serving(store, instance, counters, permit)))),
+            Err(error) => match (error.downcast_ref::<I32Exit>(), surroundings.command) {
+                (Some(exit), true) => Ok(Started::Finished(exit.0)),
+                _ => Err(classify(&store, &error)),
+            },
+        }
+    }
+
+    fn serving(
+        mut store: Store<State>,
+        instance: wasmtime::Instance,
+        counters: &Arc<Counters>,
+        permit: OwnedSemaphorePermit,
+    ) -> Instance {
+        let memory = instance.get_memory(&mut store, names::MEMORY);
+        let mut function = |name: &str| instance.get_func(&mut store, name);
+        let handlers =
+            [names::CALL_HANDLE, names::CALL_HANDLE_JSON, names::CALL_HANDLE_HTTP, names::CALL_HANDLE_MESSAGE]
+                .map(&mut function);
+        let [malloc, free, allocate_buffer, health, metrics, on_stop] = [
+            names::MALLOC,
+            names::FREE,
+            names::ALLOCATE_BUFFER,
+            names::ON_HEALTH_CHECK,
+            names::ON_METRICS,
+            names::ON_STOP,
+        ]
+        .map(&mut function);
+        // The signatures were checked when the module was linked; a plain command may use these names for anything.
+        let mut serving = Instance {
+            memory,
+            malloc: malloc.and_then(|f| f.typed(&store).ok()),
+            free: free.and_then(|f| f.typed(&store).ok()),
+            allocate_buffer: allocate_buffer.and_then(|f| f.typed(&store).ok()),
+            handlers: handlers.map(|f| f.and_then(|f| f.typed(&store).ok())),
+            health: health.and_then(|f| f.typed(&store).ok()),
+            metrics: metrics.and_then(|f| f.typed(&store).ok()),
+            on_stop: on_stop.and_then(|f| f.typed(&store).ok()),
+            store,
+            argument: ArgumentBuffer::default(),
+            idle_since: Instant::now(),
+            census: Census::enter(counters),
+            _permit: permit,
+        };
+        serving.census.memory(serving.memory_size());
+        serving
+    }
+
+    /// Bytes of linear memory that the instance has now.
+    pub(crate) fn memory_size(&self) -> usize {
+        self.memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// Calls the export for `kind`. The instance is sound afterwards when the error says so.
+    pub(crate) async fn call(
+        &mut self,
+        kind: Kind,
+        argument: &[u8],
+        request_id: Option<Arc<str>>,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes, CallError> {
+        self.prepare(request_id, deadline);
+        let packed = match kind.handler() {
+            Some(index) => {
+                let Some(handler) = self.handlers[index].clone() else {
+                    return Err(CallError::MissingExport(kind.export()));
+                };
+                let place = self.place(argument).await?;
+                let called = handler.call_async(&mut self.store, place).await;
+                called.map_err(|error| classify(&self.store, &error))?
+            }
+            None => {
+                let export = if kind == Kind::Health { &self.health } else { &self.metrics };
+                let Some(export) = export.clone() else {
+                    return Err(CallError::MissingExport(kind.export()));
+                };
+                let called = export.call_async(&mut self.store, ()).await;
+                called.map_err(|error| classify(&self.store, &error))?
+            }
+        };
+        self.census.memory(self.memory_size());
+        let result = self.result(Packed::from_u64(packed));
+        if self.argument.capacity > KEPT_ARGUMENT {
+            self.release_argument().await?;
+        }
+        result
+    }
+
+    /// Runs `OnStop`, when there is one.
+    pub(crate) async fn stop(&mut self, deadline: Instant) -> Result<(), CallError> {
+        self.prepare(None, Some(deadline));
+        let Some(on_stop) = self.on_stop.clone() else { return Ok(()) };
+        on_stop.call_async(&mut self.store, ()).await.map_err(|error| classify(&self.store, &error))
+    }
+
+    /// True when the module wants to hear of its end.
+    pub(crate) fn has_on_stop(&self) -> bool {
+        self.on_stop.is_some()
+    }
+
+    /// The instance's output.
+    pub(crate) fn output(&self) -> &Arc<OutputBuffer> {
+        &self.store.data().context.output
+    }
+
+    fn prepare(&mut self, request_id: Option<Arc<str>>, deadline: Option<Instant>) {
+        let state = self.store.data_mut();
+        state.context.request_id = request_id;
+        state.context.deadline = deadline;
+        state.limiter.refused = false;
+        state.depth = 0;
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Writes the argument into the guest's memory: into the kept buffer when it is large enough.
+    async fn place(&mut self, argument: &[u8]) -> Result<(u32, u32), CallError> {
+        let length = u32::try_from(argument.len())
+            .map_err(|_| CallError::ArgumentTooLarge { limit: u32::MAX as usize, found: argument.len() })?;
+        if length == 0 {
+            return Ok((0, 0));
+        }
+        let memory = self.memory.ok_or(CallError::MissingExport(names::MEMORY))?;
+        let pointer = match (&self.malloc, &self.allocate_buffer) {
+            (Some(_), _) if self.argument.capacity >= length => self.argument.pointer,
+            (Some(malloc), _) => {
+                let malloc = malloc.clone();
+                self.release_argument().await?;
+                let capacity =
+                    if length > KEPT_ARGUMENT { length } else { length.next_power_of_two().max(LEAST_ARGUMENT) };
+                let pointer = self.allocate(&malloc, capacity, names::MALLOC).await?;
+                if self.free.is_some() {
+                    self.argument = ArgumentBuffer { pointer, capacity };
+                }
+                pointer
+            }
+            (None, Some(allocate_buffer)) => {
+                // The module owns what it allocates here: it cannot be used twice.
+                let allocate_buffer = allocate_buffer.clone();
+                self.allocate(&allocate_buffer, length, names::ALLOCATE_BUFFER).await?
+            }
+            (None, None) => return Err(CallError::MissingExport(names::MALLOC)),
+        };
+        let bytes = memory.data_mut(&mut self.store);
+        let range = Packed { pointer, length }.range(bytes.len()).ok_or_else(|| {
+            CallError::Protocol(format!("its argument buffer at {pointer:#x} is outside of its memory"))
+        })?;
+        bytes[range].copy_from_slice(argument);
+        Ok((pointer, length))
+    }
+
+    async fn allocate(&mut self, allocator: &TypedFunc<u32, u32>, size: u32, name: &str) -> Result<u32, CallError> {
+        let pointer = allocator.call_async(&mut self.store, size).await;
+        let pointer = pointer.map_err(|error| classify(&self.store, &error))?;
+        let inside = Packed { pointer, length: size }.range(self.memory_size()).is_some();
+        if pointer == 0 || !inside {
+            let refused = if self.store.data().limiter.refused {
+                format!(" (it was refused memory at its limit of {} bytes, flag `--maxMemory`)", self.limit())
+            } else {
+                String::new()
+            };
+            return Err(CallError::Protocol(format!("`{name}` answered {pointer:#x} for {size} bytes{refused}")));
+        }
+        Ok(pointer)
+    }
+
+    fn limit(&self) -> usize {
+        self.store.data().context.limits().memory
+    }
+
+    async fn release_argument(&mut self) -> Result<(), CallError> {
+        let buffer = std::mem::take(&mut self.argument);
+        if let (Some(free), true) = (self.free.clone(), buffer.capacity > 0) {
+            free.call_async(&mut self.store, buffer.pointer).await.map_err(|error| classify(&self.store, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Copies a framed result out of the guest's memory.
+    fn result(&self, packed: Packed) -> Result<Bytes, CallError> {
+        let memory = self.memory.ok_or(CallError::MissingExport(names::MEMORY))?;
+        let bytes = memory.data(&self.store);
+        let limit = self.store.data().context.limits().result;
+        if packed.length as usize > limit {
+            return Err(CallError::ResultTooLarge { limit, found: packed.length as usize });
+        }
+        let range = packed.range(bytes.len()).ok_or_else(|| {
+            CallError::Protocol(format!(
+                "its result at {:#x} with length {} is outside of its memory of {} bytes",
+                packed.pointer,
+                packed.length,
+                bytes.len()
+            ))
+        })?;
+        match frame::decode(&bytes[range]) {
+            Ok(Ok(payload)) => Ok(Bytes::copy_from_slice(payload)),
+            Ok(Err(message)) => Err(CallError::Failure(Bytes::copy_from_slice(message))),
+            Err(error) => Err(CallError::Protocol(error.to_string())),
+        }
+    }
+}
+
+/// Instantiates and starts. An `Err` that is an exit with code 0 does not come out of here.
+async fn begin(store: &mut Store<State>, pre: &wasmtime::InstancePre<State>) -> wasmtime::Result<wasmtime::Instance> {
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let allocate_buffer = instance.get_typed_func(&mut *store, names::ALLOCATE_BUFFER).ok();
+    if let Some(memory) = instance.get_memory(&mut *store, names::MEMORY) {
+        store.data_mut().guest = Some(GuestExports { memory, allocate_buffer });
+    }
+    let command = store.data().context.surroundings.command;
+    let start =
+        instance.get_func(&mut *store, names::INITIALIZE).or_else(|| instance.get_func(&mut *store, names::START));
+    if let Some(start) = start {
+        let started = start.typed::<(), ()>(&store)?.call_async(&mut *store, ()).await;
+        match started {
+            // A command that returns has ended as well as one that exits.
+            Ok(()) if command => return Err(I32Exit(0).into()),
+            Ok(()) => {}
+            Err(error) if !command && matches!(error.downcast_ref(), Some(I32Exit(0))) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(on_start) = instance.get_func(&mut *store, names::ON_START) {
+        on_start.typed::<(), ()>(&store)?.call_async(&mut *store, ()).await?;
+    }
+    Ok(instance)
+}
+
+/// What a guest does when the epoch interrupts it.
+fn at_tick(deadline: Option<Instant>) -> wasmtime::Result<UpdateDeadline> {
+    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        return Err(DeadlinePassed.into());
+    }
+    Ok(match slices::tick() {
+        AtTick::Continue => UpdateDeadline::Continue(1),
+        AtTick::Yield => UpdateDeadline::Yield(1),
+    })
+}
+
+/// What an error of the engine means for the call.
+fn classify(store: &Store<State>, error: &wasmtime::Error) -> CallError {
+    let state = store.data();
+    let limits = state.context.limits();
+    if error.is::<DeadlinePassed>() {
+        return CallError::Deadline(limits.call_timeout.unwrap_or_default());
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return CallError::Exit(exit.0);
+    }
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let mut message = match (error.downcast_ref::<wasmtime::Trap>(), error.downcast_ref::<HostFault>()) {
+        (Some(trap), _) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+        (None, Some(fault)) => fault.to_string(),
+        (None, None) => error.root_cause().to_string(),
+    };
+    if let Some(end) = message.find('\n') {
+        message.truncate(end);
+    }
+    let frames = backtrace.map(WasmBacktrace::frames).unwrap_or_default();
+    if let Some(function) = frames.first().and_then(wasmtime::FrameInfo::func_name) {
+        message.push_str(&format!(" in `{function}`"));
+    }
+    CallError::Trap(Trap {
+        message,
+        backtrace: backtrace.map(ToString::to_string).unwrap_or_default(),
+        memory_refused: state.limiter.refused.then_some(limits.memory),
+    })
+}

@@ -1,0 +1,273 @@
+//! The instances of one function: who is free, who waits, when a new one may be made.
+//!
+//! A call [acquires](Instances::acquire) a [`Slot`]: a place for an instance, with a free instance in it or vacant. A slot
+//! comes back in three ways: with a sound instance, empty because its instance broke, or because an instance could not be
+//! started, which makes everybody wait a while before the next try. Waiting calls are served in order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::error::{Busy, BusyReason};
+use crate::instance::Instance;
+use crate::slices::within;
+use crate::stats::Counters;
+
+/// The first pause after an instance failed to start; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// When it is worth another try for a call that found too much to do.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Instances {
+    ledger: Mutex<Ledger>,
+    /// Slots at most.
+    max: usize,
+    /// Calls that wait at most.
+    queue: usize,
+    counters: Arc<Counters>,
+    engine: Engine,
+    /// Told whenever a slot is given back while the function is being stopped.
+    quiet: Notify,
+}
+
+#[derive(Default)]
+struct Ledger {
+    /// Free instances; the one used last is used first, so that the others can be let go.
+    idle: Vec<Box<Instance>>,
+    /// Slots in use, those of `idle` included.
+    slots: usize,
+    waiters: VecDeque<oneshot::Sender<Result<Slot, Busy>>>,
+    /// Instances that failed to start since one last started.
+    failures: u32,
+    retry_at: Option<Instant>,
+    stopping: bool,
+    /// A task looks after the free instances.
+    trimming: bool,
+}
+
+impl Instances {
+    pub(crate) fn new(max: usize, queue: usize, counters: Arc<Counters>, engine: Engine) -> Arc<Instances> {
+        Arc::new(Instances { ledger: Mutex::default(), max, queue, counters, engine, quiet: Notify::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot for a call, after at most `patience`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: a slot that was on its way goes to the next in the queue.
+    pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Slot, Busy> {
+        let arrival = {
+            let mut ledger = self.lock();
+            if ledger.stopping {
+                return Err(busy(BusyReason::Stopping, RETRY));
+            }
+            if let Some(instance) = ledger.idle.pop() {
+                return Ok(self.slot(Some(instance)));
+            }
+            if ledger.slots < self.max {
+                let now = Instant::now();
+                if let Some(retry_at) = ledger.retry_at.filter(|retry_at| *retry_at > now) {
+                    return Err(busy(BusyReason::BackOff, retry_at - now));
+                }
+                ledger.slots += 1;
+                return Ok(self.slot(None));
+            }
+            if ledger.waiters.len() >= self.queue {
+                // Some of them may have gone away.
+                ledger.waiters.retain(|waiter| !waiter.is_closed());
+            }
+            if ledger.waiters.len() >= self.queue {
+                return Err(busy(BusyReason::QueueFull, RETRY));
+            }
+            let (sender, arrival) = oneshot::channel();
+            ledger.waiters.push_back(sender);
+            arrival
+        };
+        let _waiting = self.counters.wait();
+        match within(Some(Instant::now() + patience), arrival).await {
+            Some(Ok(granted)) => granted,
+            // The ledger never drops a waiter without a word; an end of the process does.
+            Some(Err(_)) => Err(busy(BusyReason::Stopping, RETRY)),
+            None => Err(busy(BusyReason::QueueTimeout, RETRY)),
+        }
+    }
+
+    fn slot(self: &Arc<Self>, instance: Option<Box<Instance>>) -> Slot {
+        Slot { owner: Some(Arc::clone(self)), instance, in_use: false }
+    }
+
+    /// Takes a slot back with what is in it, and hands it on.
+    fn put_back(self: &Arc<Self>, mut instance: Option<Box<Instance>>) {
+        let mut ledger = self.lock();
+        while let Some(waiter) = ledger.waiters.pop_front() {
+            match waiter.send(Ok(self.slot(instance))) {
+                Ok(()) => return,
+                Err(Ok(mut refused)) => {
+                    // Taken apart, so that its drop does not come back here.
+                    refused.owner = None;
+                    instance = refused.instance.take();
+                }
+                Err(Err(_)) => return,
+            }
+        }
+        match instance {
+            Some(instance) => ledger.idle.push(instance),
+            None => ledger.slots -= 1,
+        }
+        let stopping = ledger.stopping;
+        drop(ledger);
+        if stopping {
+            self.quiet.notify_one();
+        }
+    }
+
+    /// An instance failed to start: the next try is later, and who waits hears it now.
+    fn start_failed(&self) {
+        let mut ledger = self.lock();
+        ledger.slots -= 1;
+        let pause = FIRST_PAUSE.saturating_mul(1 << ledger.failures.min(16)).min(LONGEST_PAUSE);
+        ledger.failures += 1;
+        ledger.retry_at = Some(Instant::now() + pause);
+        if ledger.slots == 0 {
+            for waiter in std::mem::take(&mut ledger.waiters) {
+                let _ = waiter.send(Err(busy(BusyReason::BackOff, pause)));
+            }
+        }
+        drop(ledger);
+        self.quiet.notify_one();
+    }
+
+    fn started(&self) {
+        let mut ledger = self.lock();
+        ledger.failures = 0;
+        ledger.retry_at = None;
+    }
+
+    /// Takes out free instances that were not used for `age`; one always stays.
+    pub(crate) fn take_aged(&self, age: Duration) -> Vec<Box<Instance>> {
+        let mut ledger = self.lock();
+        let now = Instant::now();
+        let spare = ledger.slots.saturating_sub(1);
+        // The longest unused are in front.
+        let aged = ledger.idle.iter().take_while(|instance| now - instance.idle_since >= age).count().min(spare);
+        ledger.slots -= aged;
+        ledger.idle.drain(..aged).collect()
+    }
+
+    /// True when there is more than one instance and nobody looks after them yet: the caller does from now on.
+    pub(crate) fn begin_trimming(&self) -> bool {
+        if self.max == 1 {
+            return false;
+        }
+        let mut ledger = self.lock();
+        let begin = ledger.slots > 1 && !ledger.trimming;
+        ledger.trimming |= begin;
+        begin
+    }
+
+    /// True when there is nothing left to look after.
+    pub(crate) fn end_trimming(&self) -> bool {
+        let mut ledger = self.lock();
+        ledger.trimming = ledger.slots > 1;
+        !ledger.trimming
+    }
+
+    /// Slots in use, free instances included.
+    pub(crate) fn slots(&self) -> usize {
+        self.lock().slots
+    }
+
+    /// Refuses new calls and those that wait, waits for those that run (at most `patience`), and takes out the free
+    /// instances.
+    pub(crate) async fn close(&self, patience: Duration) -> Vec<Box<Instance>> {
+        let deadline = Instant::now() + patience;
+        {
+            let mut ledger = self.lock();
+            ledger.stopping = true;
+            for waiter in std::mem::take(&mut ledger.waiters) {
+                let _ = waiter.send(Err(busy(BusyReason::Stopping, RETRY)));
+            }
+        }
+        loop {
+            {
+                let mut ledger = self.lock();
+                if ledger.slots == ledger.idle.len() || Instant::now() >= deadline {
+                    ledger.slots -= ledger.idle.len();
+                    return std::mem::take(&mut ledger.idle);
+                }
+            }
+            within(Some(deadline), self.quiet.notified()).await;
+        }
+    }
+}
+
+fn busy(reason: BusyReason, retry_after: Duration) -> Busy {
+    Busy { reason, retry_after }
+}
+
+/// A place for an instance, held by one call. Dropped while in use (a cancelled call, a panic), its instance is thrown away.
+pub(crate) struct Slot {
+    /// `None` only while it is taken apart.
+    owner: Option<Arc<Instances>>,
+    instance: Option<Box<Instance>>,
+    /// A guest may have seen the call.
+    in_use: bool,
+}
+
+impl Slot {
+    /// The instance, if there is one; from now on the slot is in use.
+    pub(crate) fn instance(&mut self) -> Option<&mut Instance> {
+        self.in_use = true;
+        self.instance.as_deref_mut()
+    }
+
+    /// Puts a new instance in.
+    pub(crate) fn fill(&mut self, instance: Box<Instance>) -> &mut Instance {
+        if let Some(owner) = &self.owner {
+            owner.started();
+        }
+        self.instance.insert(instance)
+    }
+
+    /// Gives the slot back with its instance, for the next call.
+    pub(crate) fn give_back(mut self) {
+        self.in_use = false;
+    }
+
+    /// Gives the slot back without its instance.
+    pub(crate) fn take_instance(mut self) -> Option<Box<Instance>> {
+        self.in_use = false;
+        self.instance.take()
+    }
+
+    /// Gives the slot back: no instance could be started in it.
+    pub(crate) fn fail(mut self) {
+        if let Some(owner) = self.owner.take() {
+            owner.start_failed();
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(owner) = self.owner.take() else { return };
+        let mut instance = self.instance.take();
+        if self.in_use {
+            if let Some(broken) = instance.take() {
+                owner.engine.bury(broken);
+            }
+        } else if let Some(instance) = &mut instance {
+            instance.idle_since = Instant::now();
+        }
+        owner.put_back(instance);
+    }
+}

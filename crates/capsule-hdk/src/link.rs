@@ -1,0 +1,398 @@
+//! Host functions and WASI as the engine's imports. The convention of docs/abi.md, section 2, lives here: inputs are pairs
+//! `p n`, a reply is written where the cells `rp rn` say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use capsule_abi::frame;
+use futures_util::future::BoxFuture;
+use wasmtime::{Caller, ExternType, FuncType, Linker, Val, ValType};
+
+use crate::engine::Engine;
+use crate::error::{LoadError, LoadErrorKind};
+use crate::host::{GuestMemory, Handler, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType, range};
+use crate::instance::{GuestExports, HostFault, State};
+use crate::module::{Module, same, signature};
+use crate::slices;
+
+/// Calls of the guest within calls of the host within calls of the guest: at most this deep.
+const MAX_DEPTH: u8 = 4;
+
+/// The host functions of a runner, linked for the engine. One serves all functions.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Engine,
+    pooled: Option<Linker<State>>,
+    on_demand: Linker<State>,
+    /// The signatures of everything on offer, by import module and name.
+    offered: Signatures,
+}
+
+type Signatures = BTreeMap<(String, String), FuncType>;
+
+impl Host {
+    /// Links `functions` and WASI preview 1.
+    ///
+    /// # Errors
+    /// When a function is declared in a way that the engine does not take.
+    pub fn new(engine: &Engine, functions: &HostFunctions) -> Result<Host, LoadError> {
+        let link = |wasm: &wasmtime::Engine| {
+            linker(wasm, functions).map_err(|error| {
+                LoadError::new(LoadErrorKind::Runner, format!("cannot link host functions: {error:#}"))
+            })
+        };
+        let pooled = engine.pooled().map(link).transpose()?;
+        let on_demand = link(engine.on_demand())?;
+        let offered = signatures(engine.on_demand(), functions)
+            .map_err(|error| LoadError::new(LoadErrorKind::Runner, format!("cannot link WASI: {error:#}")))?;
+        Ok(Host { shared: Arc::new(Shared { engine: engine.clone(), pooled, on_demand, offered }) })
+    }
+
+    /// The engine it was linked for.
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    fn linker(&self, module: &Module) -> &Linker<State> {
+        match &self.shared.pooled {
+            Some(pooled) if wasmtime::Engine::same(pooled.engine(), module.wasm().engine()) => pooled,
+            _ => &self.shared.on_demand,
+        }
+    }
+
+    /// Checks the imports of `module`; all problems as texts.
+    pub(crate) fn check_imports(&self, module: &Module) -> Vec<String> {
+        let mut problems = Vec::new();
+        for import in module.wasm().imports() {
+            let name = format!("`{}.{}`", import.module(), import.name());
+            let offered = self.shared.offered.get(&(import.module().to_owned(), import.name().to_owned()));
+            match (import.ty(), offered) {
+                (_, None) => problems.push(format!("import {name} is unknown")),
+                (ExternType::Func(wanted), Some(offered)) => {
+                    let types = |ty: &FuncType| (ty.params().collect::<Vec<_>>(), ty.results().collect::<Vec<_>>());
+                    let (wanted, offered) = (types(&wanted), types(offered));
+                    if !same(&wanted.0, &offered.0) || !same(&wanted.1, &offered.1) {
+                        problems.push(format!(
+                            "import {name} has the signature {}, expected {}",
+                            signature(&wanted.0, &wanted.1),
+                            signature(&offered.0, &offered.1)
+                        ));
+                    }
+                }
+                (_, Some(_)) => problems.push(format!("import {name} is not a function")),
+            }
+        }
+        problems
+    }
+
+    pub(crate) fn link(&self, module: &Module) -> wasmtime::Result<wasmtime::InstancePre<State>> {
+        self.linker(module).instantiate_pre(module.wasm())
+    }
+}
+
+/// The signatures of WASI preview 1 and of `functions`.
+fn signatures(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Result<Signatures> {
+    let mut wasi = Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut wasi, |context| context)?;
+    let mut store = wasmtime::Store::new(engine, wasmtime_wasi::WasiCtxBuilder::new().build_p1());
+    let items: Vec<_> =
+        wasi.iter(&mut store).map(|(module, name, item)| ((module.to_owned(), name.to_owned()), item)).collect();
+    let mut signatures: Signatures =
+        items.into_iter().filter_map(|(key, item)| Some((key, item.into_func()?.ty(&store)))).collect();
+    for function in functions.iter() {
+        let ty = match &function.handler {
+            Handler::Raw { params, results, .. } => raw_type(engine, params, results),
+            Handler::Immediate { inputs, reply, .. } | Handler::Waiting { inputs, reply, .. } => {
+                let params = std::iter::repeat_n(ValType::I32, parameter_count(*inputs, *reply));
+                FuncType::new(engine, params, [ValType::I32])
+            }
+        };
+        signatures.insert((function.module.to_string(), function.name.to_string()), ty);
+    }
+    Ok(signatures)
+}
+
+/// Inputs and the cells of a reply are pairs.
+fn parameter_count(inputs: usize, reply: Reply) -> usize {
+    2 * (inputs + usize::from(reply != Reply::Nothing))
+}
+
+fn raw_type(engine: &wasmtime::Engine, params: &[ValueType], results: &[ValueType]) -> FuncType {
+    FuncType::new(engine, params.iter().map(wasm_type), results.iter().map(wasm_type))
+}
+
+fn linker(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, State::wasi)?;
+    for function in functions.iter() {
+        match &function.handler {
+            Handler::Raw { params, results, .. } => link_raw(&mut linker, function, params, results)?,
+            Handler::Immediate { inputs, reply, .. } | Handler::Waiting { inputs, reply, .. } => {
+                link_bytes(&mut linker, function, *inputs, *reply)?;
+            }
+        }
+    }
+    Ok(linker)
+}
+
+/// A host function as its import calls it.
+struct Linked {
+    name: Arc<str>,
+    handler: Handler,
+}
+
+impl Linked {
+    fn new(function: &HostFunction) -> Linked {
+        Linked { name: function.name().into(), handler: function.handler.clone() }
+    }
+}
+
+/// One arm per number of `i32` parameters: the engine's typed functions are several times faster than untyped ones.
+macro_rules! link_arity {
+    ($linker:ident, $function:ident, $reply:ident, $count:expr, { $($arity:literal => ($($parameter:ident),*);)* }) => {
+        match $count {
+            $($arity => {
+                let shared = Arc::new(Linked::new($function));
+                $linker.func_wrap_async(
+                    &$function.module,
+                    &$function.name,
+                    move |caller: Caller<'_, State>, ($($parameter,)*): ($(link_arity!(@u32 $parameter),)*)| {
+                        let linked = Arc::clone(&shared);
+                        Box::new(async move { run(caller, &linked, $reply, &[$($parameter),*]).await })
+                    },
+                )?;
+            })*
+            count => wasmtime::bail!("host function `{}` has {count} parameters, at most 10 are supported", $function.name),
+        }
+    };
+    (@u32 $parameter:ident) => { u32 };
+}
+
+fn link_bytes(
+    linker: &mut Linker<State>,
+    function: &HostFunction,
+    inputs: usize,
+    reply: Reply,
+) -> wasmtime::Result<()> {
+    link_arity!(linker, function, reply, parameter_count(inputs, reply), {
+        0 => ();
+        2 => (a, b);
+        4 => (a, b, c, d);
+        6 => (a, b, c, d, e, f);
+        8 => (a, b, c, d, e, f, g, h);
+        10 => (a, b, c, d, e, f, g, h, i, j);
+    });
+    Ok(())
+}
+
+/// Runs a host function of the usual convention: `parameters` are pairs of inputs, then the cells of the reply.
+async fn run(
+    mut caller: Caller<'_, State>,
+    linked: &Linked,
+    reply: Reply,
+    parameters: &[u32],
+) -> wasmtime::Result<u32> {
+    let Linked { name, handler } = linked;
+    let fault = |what: String| HostFault { function: Arc::clone(name), what };
+    let memory = guest(&mut caller)?.memory;
+    let (pairs, cells) = parameters.split_at(parameters.len() - if reply == Reply::Nothing { 0 } else { 2 });
+    let (answer, limit) = {
+        let (bytes, state) = memory.data_and_store_mut(&mut caller);
+        let bytes = &*bytes;
+        let mut inputs: [&[u8]; 5] = [&[]; 5];
+        for (input, pair) in inputs.iter_mut().zip(pairs.chunks_exact(2)) {
+            *input = &bytes[range(pair[0], pair[1], bytes.len()).map_err(fault)?];
+        }
+        let inputs = &inputs[..pairs.len() / 2];
+        let limit = state.context.limits().host_memory;
+        match handler {
+            Handler::Immediate { call, .. } => (Answer::Now(call(&state.context, inputs)), limit),
+            Handler::Waiting { call, .. } => {
+                if inputs.iter().map(|input| input.len()).sum::<usize>() > limit {
+                    return Err(fault(format!(
+                        "the inputs exceed the limit of {limit} bytes (flag `--maxHostMemory`)"
+                    ))
+                    .into());
+                }
+                let inputs = inputs.iter().map(|input| input.to_vec()).collect();
+                (Answer::Later(call(state.context.clone(), inputs), state.io.clone()), limit)
+            }
+            Handler::Raw { .. } => return Err(fault("is linked with the wrong convention".into()).into()),
+        }
+    };
+    let answer = match answer {
+        Answer::Now(answer) => answer,
+        Answer::Later(future, io) => wait(future, io).await,
+    };
+    if caller.data().context.output.room() == 0 {
+        let output = Arc::clone(&caller.data().context.output);
+        output.relieve().await;
+    }
+    let answer = match answer {
+        Ok(answer) if answer.len() > limit => Err(format!(
+            "the answer of {} bytes exceeds the limit of {limit} bytes (flag `--maxHostMemory`)",
+            answer.len()
+        )),
+        answer => answer,
+    };
+    let bytes = match (reply, answer) {
+        (Reply::Nothing | Reply::Raw, Err(error)) => {
+            tracing::warn!(function = caller.data().context.function(), "host function `{name}`: {error}");
+            Vec::new()
+        }
+        (_, Ok(answer)) if reply != Reply::Framed => answer,
+        (_, answer) => frame::encode(answer.as_deref().map_err(String::as_bytes)),
+    };
+    if let [pointer_cell, length_cell] = *cells {
+        give(&mut caller, &bytes, pointer_cell, length_cell, &fault).await?;
+    }
+    Ok(0)
+}
+
+enum Answer {
+    Now(HostResult),
+    Later(BoxFuture<'static, HostResult>, tokio::runtime::Handle),
+}
+
+/// Waits for a host function's future. On a thread for long calls it is handed to the I/O threads: there it does not stand
+/// behind other guests.
+async fn wait(future: BoxFuture<'static, HostResult>, io: tokio::runtime::Handle) -> HostResult {
+    if !slices::in_pool() {
+        return future.await;
+    }
+    let task = AbortOnDrop(io.spawn(future));
+    task.await
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<HostResult>);
+
+impl Future for AbortOnDrop {
+    type Output = HostResult;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<HostResult> {
+        std::pin::Pin::new(&mut self.0)
+            .poll(context)
+            .map(|joined| joined.unwrap_or_else(|_| Err("the runner is being stopped".into())))
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Places `bytes` in a buffer of the guest and writes its address and length into the two cells.
+async fn give(
+    caller: &mut Caller<'_, State>,
+    bytes: &[u8],
+    pointer_cell: u32,
+    length_cell: u32,
+    fault: &impl Fn(String) -> HostFault,
+) -> wasmtime::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| fault("the answer has more than 4 GiB".into()))?;
+    let pointer = if length == 0 { 0 } else { allocate(caller, length, fault).await? };
+    let memory = guest(caller)?.memory;
+    let mut memory = GuestMemory { bytes: memory.data_mut(caller) };
+    memory.write(pointer, bytes).map_err(|what| fault(format!("`allocateBuffer` answered a wrong buffer: {what}")))?;
+    memory.write(pointer_cell, &pointer.to_le_bytes()).map_err(fault)?;
+    memory.write(length_cell, &length.to_le_bytes()).map_err(fault)?;
+    Ok(())
+}
+
+/// A buffer of `length` bytes, which the guest owns from then on.
+async fn allocate(
+    caller: &mut Caller<'_, State>,
+    length: u32,
+    fault: &impl Fn(String) -> HostFault,
+) -> wasmtime::Result<u32> {
+    let Some(allocate) = guest(caller)?.allocate_buffer else {
+        return Err(fault("the module has no export `allocateBuffer` to receive the answer".into()).into());
+    };
+    if caller.data().depth >= MAX_DEPTH {
+        return Err(fault(format!("calls within calls are more than {MAX_DEPTH} deep")).into());
+    }
+    caller.data_mut().depth += 1;
+    let pointer = allocate.call_async(&mut *caller, length).await;
+    caller.data_mut().depth -= 1;
+    match pointer? {
+        0 => Err(fault(format!("`allocateBuffer` answered 0 for {length} bytes")).into()),
+        pointer => Ok(pointer),
+    }
+}
+
+/// What the host needs of the guest. During a module's start function the instance is not known yet, but its exports are.
+fn guest(caller: &mut Caller<'_, State>) -> wasmtime::Result<GuestExports> {
+    if let Some(guest) = &caller.data().guest {
+        return Ok(guest.clone());
+    }
+    let guest = GuestExports::find(|name| caller.get_export(name), None)?;
+    caller.data_mut().guest = Some(guest.clone());
+    Ok(guest)
+}
+
+fn link_raw(
+    linker: &mut Linker<State>,
+    function: &HostFunction,
+    params: &[ValueType],
+    results: &[ValueType],
+) -> wasmtime::Result<()> {
+    let Handler::Raw { call, .. } = function.handler.clone() else { return Ok(()) };
+    let name: Arc<str> = function.name().into();
+    let expected = results.to_vec();
+    let ty = raw_type(linker.engine(), params, results);
+    linker.func_new(&function.module, &function.name, ty, move |mut caller, arguments, results| {
+        let fault = |what: String| HostFault { function: Arc::clone(&name), what };
+        let arguments = arguments.iter().map(value).collect::<Option<Vec<_>>>();
+        let arguments = arguments.ok_or_else(|| fault("is called with a reference".into()))?;
+        let memory = guest(&mut caller)?.memory;
+        let (bytes, state) = memory.data_and_store_mut(&mut caller);
+        let answers = call(&state.context, &mut GuestMemory { bytes }, &arguments).map_err(fault)?;
+        let fits = answers.len() == expected.len() && answers.iter().zip(&expected).all(|(v, t)| value_type(v) == *t);
+        if !fits {
+            return Err(fault(format!("answers {answers:?}, expected values of {expected:?}")).into());
+        }
+        for (result, answer) in results.iter_mut().zip(answers) {
+            *result = match answer {
+                Value::I32(value) => Val::I32(value),
+                Value::I64(value) => Val::I64(value),
+                Value::F32(value) => Val::F32(value.to_bits()),
+                Value::F64(value) => Val::F64(value.to_bits()),
+            };
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn wasm_type(ty: &ValueType) -> ValType {
+    match ty {
+        ValueType::I32 => ValType::I32,
+        ValueType::I64 => ValType::I64,
+        ValueType::F32 => ValType::F32,
+        ValueType::F64 => ValType::F64,
+    }
+}
+
+fn value(value: &Val) -> Option<Value> {
+    match value {
+        Val::I32(value) => Some(Value::I32(*value)),
+        Val::I64(value) => Some(Value::I64(*value)),
+        Val::F32(bits) => Some(Value::F32(f32::from_bits(*bits))),
+        Val::F64(bits) => Some(Value::F64(f64::from_bits(*bits))),
+        _ => None,
+    }
+}
+
+fn value_type(value: &Value) -> ValueType {
+    match value {
+        Value::I32(_) => ValueType::I32,
+        Value::I64(_) => ValueType::I64,
+        Value::F32(_) => ValueType::F32,
+        Value::F64(_) => ValueType::F64,
+    }
+}

@@ -1,0 +1,301 @@
+//! What a module prints: from the instance through a buffer of whole lines to the runner's own output.
+//!
+//! Every instance has one [`OutputBuffer`], which WASI's stdout and stderr and the printing host functions write into. It
+//! passes on whole lines and is emptied at the end of each call, so that lines of different calls never mix. The runner
+//! hands in where they go, an [`Output`]. A reader that is too slow makes calls wait (within their deadline), never a thread.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+/// One of the two output streams of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, `hostPrintString` and `hostLogString`.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Where the output of modules goes. Implementations never block: they are called on I/O threads.
+pub trait Output: Send + Sync + 'static {
+    /// Takes `bytes` whole and answers true, or takes nothing and answers false when there is no room now.
+    fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool;
+
+    /// Resolves when [`Output::try_write`] is worth another try.
+    fn ready(&self) -> BoxFuture<'_, ()>;
+}
+
+/// How the bytes of a module reach the [`Output`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Buffering {
+    /// Whole lines, emptied at the end of each call; a last line without newline gets one. For servers.
+    #[default]
+    Lines,
+    /// Every write at once and unchanged. For a terminal.
+    Through,
+}
+
+/// Past this many waiting bytes an instance waits for the reader before it prints more.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// The output of one instance on its way to the runner's.
+pub(crate) struct OutputBuffer {
+    sink: Arc<dyn Output>,
+    buffering: Buffering,
+    pending: Mutex<[Vec<u8>; 2]>,
+}
+
+impl OutputBuffer {
+    pub(crate) fn new(sink: Arc<dyn Output>, buffering: Buffering) -> OutputBuffer {
+        OutputBuffer { sink, buffering, pending: Mutex::new([Vec::new(), Vec::new()]) }
+    }
+
+    /// Appends parts of one write. Never blocks; ask [`OutputBuffer::relieve`] afterwards.
+    pub(crate) fn write(&self, stream: Stream, parts: &[&[u8]]) {
+        let mut pending = lock(&self.pending);
+        let buffer = &mut pending[stream as usize];
+        for part in parts {
+            buffer.extend_from_slice(part);
+        }
+        if self.buffering == Buffering::Through && self.sink.try_write(stream, buffer) {
+            buffer.clear();
+        }
+    }
+
+    /// Bytes that may be written before the writer should wait.
+    pub(crate) fn room(&self) -> usize {
+        let pending = lock(&self.pending);
+        HIGH_WATER.saturating_sub(pending[0].len().max(pending[1].len()))
+    }
+
+    /// Waits until what is buffered is below the high-water mark. Returns at once in the usual case.
+    pub(crate) async fn relieve(&self) {
+        while self.room() == 0 {
+            if !self.push(false) {
+                self.sink.ready().await;
+            }
+        }
+    }
+
+    /// Passes everything on, a last line without newline included: the end of a call.
+    pub(crate) async fn finish(&self) {
+        while !self.push(true) {
+            self.sink.ready().await;
+        }
+    }
+
+    /// As [`OutputBuffer::finish`] without waiting; what finds no room is lost. For instances that end.
+    pub(crate) fn finish_now(&self) {
+        if !self.push(true) {
+            tracing::warn!("output of a module was lost: nobody reads it");
+        }
+    }
+
+    /// Passes whole lines on (everything when `all`). False when the sink has no room.
+    fn push(&self, all: bool) -> bool {
+        let mut pending = lock(&self.pending);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let buffer = &mut pending[stream as usize];
+            if buffer.is_empty() {
+                continue;
+            }
+            if all && self.buffering == Buffering::Lines && buffer.last() != Some(&b'\n') {
+                buffer.push(b'\n');
+            }
+            let whole = match buffer.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) if !all => end + 1,
+                // A single line past the high-water mark is passed on in pieces.
+                _ => buffer.len(),
+            };
+            if !self.sink.try_write(stream, &buffer[..whole]) {
+                return false;
+            }
+            buffer.drain(..whole);
+            if buffer.capacity() > HIGH_WATER {
+                buffer.shrink_to(HIGH_WATER);
+            }
+        }
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The process's own stdout and stderr, written by a thread of their own: a reader that stops reading blocks that thread
+/// alone.
+pub struct ProcessOutput {
+    shared: Arc<Queue>,
+}
+
+struct Queue {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+    emptied: Notify,
+    drained: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    chunks: VecDeque<(Stream, Vec<u8>)>,
+    /// Bytes in `chunks` and in the hands of the writing thread.
+    bytes: usize,
+}
+
+/// Bytes that wait for the process's output at most, of all functions together.
+const QUEUE_LIMIT: usize = 8 * 1024 * 1024;
+
+impl ProcessOutput {
+    /// Starts the writing thread.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start() -> std::io::Result<ProcessOutput> {
+        let shared = Arc::new(Queue {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Notify::new(),
+            drained: Condvar::new(),
+        });
+        let queue = Arc::clone(&shared);
+        std::thread::Builder::new().name("capsule-output".into()).spawn(move || queue.write_for_ever())?;
+        Ok(ProcessOutput { shared })
+    }
+
+    /// Waits until everything is written, at most `limit`. Call it before the process ends.
+    pub fn drain(&self, limit: std::time::Duration) {
+        let state = lock(&self.shared.state);
+        let _ = self.shared.drained.wait_timeout_while(state, limit, |state| state.bytes > 0);
+    }
+}
+
+impl Queue {
+    fn write_for_ever(&self) {
+        loop {
+            let mut state = lock(&self.state);
+            while state.chunks.is_empty() {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let chunks = std::mem::take(&mut state.chunks);
+            drop(state);
+            let mut written = 0;
+            for (stream, bytes) in &chunks {
+                written += bytes.len();
+                // A closed pipe is the reader's wish to see no more.
+                let _ = match stream {
+                    Stream::Stdout => std::io::stdout().lock().write_all(bytes),
+                    Stream::Stderr => std::io::stderr().lock().write_all(bytes),
+                };
+            }
+            let _ = std::io::stdout().lock().flush();
+            lock(&self.state).bytes -= written;
+            self.emptied.notify_waiters();
+            self.drained.notify_all();
+        }
+    }
+}
+
+impl Output for ProcessOutput {
+    fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool {
+        let mut state = lock(&self.shared.state);
+        if state.bytes > 0 && state.bytes + bytes.len() > QUEUE_LIMIT {
+            return false;
+        }
+        state.bytes += bytes.len();
+        match state.chunks.back_mut() {
+            Some((last, chunk)) if *last == stream => chunk.extend_from_slice(bytes),
+            _ => state.chunks.push_back((stream, bytes.to_vec())),
+        }
+        drop(state);
+        self.shared.filled.notify_one();
+        true
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        let emptied = self.shared.emptied.notified();
+        Box::pin(async move {
+            let mut emptied = std::pin::pin!(emptied);
+            // Registered before the look at the state: a wake-up in between is not missed.
+            emptied.as_mut().enable();
+            if lock(&self.shared.state).bytes < QUEUE_LIMIT / 2 {
+                return;
+            }
+            emptied.await;
+        })
+    }
+}
+
+/// The process's own stdout and stderr, written at once by whoever prints. For programs that run one module and then end.
+#[derive(Debug, Default)]
+pub struct DirectOutput;
+
+impl Output for DirectOutput {
+    fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool {
+        let _ = match stream {
+            Stream::Stdout => {
+                let mut stdout = std::io::stdout().lock();
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
+            }
+            Stream::Stderr => std::io::stderr().lock().write_all(bytes),
+        };
+        true
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Keeps everything in memory: for tests of modules and runners.
+#[derive(Debug, Default)]
+pub struct MemoryOutput {
+    written: Mutex<[Vec<u8>; 2]>,
+}
+
+impl MemoryOutput {
+    /// Everything written to `stream` so far, as text.
+    pub fn text(&self, stream: Stream) -> String {
+        String::from_utf8_lossy(&lock(&self.written)[stream as usize]).into_owned()
+    }
+}
+
+impl Output for MemoryOutput {
+    fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool {
+        lock(&self.written)[stream as usize].extend_from_slice(bytes);
+        true
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_passed_on_whole_and_the_last_one_gets_its_newline() {
+        let sink = Arc::new(MemoryOutput::default());
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        buffer.write(Stream::Stdout, &[b"one\ntwo"]);
+        assert!(buffer.push(false));
+        assert_eq!(sink.text(Stream::Stdout), "one\n");
+        buffer.finish_now();
+        assert_eq!(sink.text(Stream::Stdout), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_terminal_sees_the_bytes_unchanged() {
+        let sink = Arc::new(MemoryOutput::default());
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Through);
+        buffer.write(Stream::Stdout, &[b"> ", b"prompt"]);
+        buffer.finish_now();
+        assert_eq!(sink.text(Stream::Stdout), "> prompt");
+    }
+}

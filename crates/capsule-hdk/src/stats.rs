@@ -1,0 +1,127 @@
+//! What a function counts: calls by outcome, instances, waiting calls, memory. Cheap enough for every call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+
+use crate::error::CallError;
+
+/// The counters of one function, shared by its instances.
+#[derive(Default)]
+pub(crate) struct Counters {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    trapped: AtomicU64,
+    protocol: AtomicU64,
+    timed_out: AtomicU64,
+    refused: AtomicU64,
+    started: AtomicU64,
+    instances: AtomicUsize,
+    memory: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+/// The counters of a function at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls that the module answered with success.
+    pub succeeded: u64,
+    /// Calls that the module answered with a failure of its own.
+    pub failed: u64,
+    /// Calls that ended in a trap or an exit.
+    pub trapped: u64,
+    /// Calls in which the module broke the ABI, or lacked the export.
+    pub protocol: u64,
+    /// Calls that exceeded their time limit.
+    pub timed_out: u64,
+    /// Calls that found no instance, or an argument too large.
+    pub refused: u64,
+    /// Instances started since the function was made.
+    pub started: u64,
+    /// Instances that exist now.
+    pub instances: usize,
+    /// Linear memory of all of them in bytes, as of the end of their last call.
+    pub memory: usize,
+    /// Calls that wait for an instance now.
+    pub waiting: usize,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self) -> Stats {
+        Stats {
+            succeeded: self.succeeded.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            trapped: self.trapped.load(Relaxed),
+            protocol: self.protocol.load(Relaxed),
+            timed_out: self.timed_out.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            started: self.started.load(Relaxed),
+            instances: self.instances.load(Relaxed),
+            memory: self.memory.load(Relaxed),
+            waiting: self.waiting.load(Relaxed),
+        }
+    }
+
+    /// Counts the end of a call.
+    pub(crate) fn count(&self, result: &Result<Bytes, CallError>) {
+        let counter = match result {
+            Ok(_) => &self.succeeded,
+            Err(CallError::Failure(_)) => &self.failed,
+            Err(CallError::Trap(_) | CallError::Exit(_) | CallError::Start(_)) => &self.trapped,
+            Err(CallError::Deadline(_)) => &self.timed_out,
+            Err(CallError::Busy(_) | CallError::ArgumentTooLarge { .. }) => &self.refused,
+            Err(
+                CallError::Protocol(_)
+                | CallError::MissingExport(_)
+                | CallError::ResultTooLarge { .. }
+                | CallError::Runner(_),
+            ) => &self.protocol,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a waiting call until the answer is dropped.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Relaxed);
+        Waiting(&self.waiting)
+    }
+}
+
+pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// An instance's entry in the counters of its function: made with it, removed with it.
+pub(crate) struct Census {
+    counters: Arc<Counters>,
+    memory: usize,
+}
+
+impl Census {
+    pub(crate) fn enter(counters: &Arc<Counters>) -> Census {
+        counters.started.fetch_add(1, Relaxed);
+        counters.instances.fetch_add(1, Relaxed);
+        Census { counters: Arc::clone(counters), memory: 0 }
+    }
+
+    /// Takes down the instance's memory. Memory of wasm only grows.
+    pub(crate) fn memory(&mut self, bytes: usize) {
+        if bytes != self.memory {
+            self.counters.memory.fetch_add(bytes.saturating_sub(self.memory), Relaxed);
+            self.memory = bytes;
+        }
+    }
+}
+
+impl Drop for Census {
+    fn drop(&mut self) {
+        self.counters.instances.fetch_sub(1, Relaxed);
+        self.counters.memory.fetch_sub(self.memory, Relaxed);
+    }
+}
