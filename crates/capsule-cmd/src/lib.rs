@@ -10,6 +10,11 @@
 //! | [`completions`] | scripts for bash, zsh and fish |
 //! | [`message`] | errors, causes and hints on stderr |
 //! | [`exit`] | exit codes |
+//! | [`module_source`] | `--wasm`, `--url` and what belongs to them |
+//! | [`limits`], [`capabilities`] | what bounds a function, what is open to it |
+//! | [`download`] | a module from an address to a file |
+//! | [`logging`] | log lines on stderr |
+//! | [`signals`] | being asked to stop |
 //! | [`redact`] | secrets out of what is shown |
 //!
 //! Nothing here knows wasm, and nothing here prints except through [`message`]. A program gives a table, gets
@@ -29,13 +34,19 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test"))]
 
+pub mod capabilities;
 pub mod completions;
+pub mod download;
 pub mod exit;
 pub mod flags;
 pub mod help;
+pub mod limits;
+pub mod logging;
 pub mod message;
+pub mod module_source;
 pub mod parse;
 pub mod redact;
+pub mod signals;
 mod suggest;
 pub mod units;
 pub mod usage;

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod command_line;
+mod download;
 mod help;
+mod settings;
+mod signals;
