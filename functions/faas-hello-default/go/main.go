@@ -1,0 +1,18 @@
+// A revision of a function for a FaaS server: it greets.
+package main
+
+import capsule "github.com/bots-garden/capsule-module-sdk"
+
+func init() {
+	capsule.SetHandleHTTP(handle)
+}
+
+func handle(request capsule.HTTPRequest) (capsule.HTTPResponse, error) {
+	return capsule.HTTPResponse{
+		TextBody:   "👋 Hey " + request.Body + " !",
+		Headers:    capsule.SetHeaders(map[string]string{"Content-Type": "text/plain; charset=utf-8"}),
+		StatusCode: 200,
+	}, nil
+}
+
+func main() {}

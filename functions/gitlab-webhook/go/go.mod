@@ -1,0 +1,10 @@
+module gitlab-webhook
+
+go 1.20
+
+require (
+	github.com/bots-garden/capsule-module-sdk v0.0.6
+	github.com/valyala/fastjson v1.6.4
+)
+
+replace github.com/bots-garden/capsule-module-sdk => ../../../mdk-go
