@@ -116,7 +116,10 @@ pub fn parse(document: &[u8]) -> Result<Request<'_>, DocumentError> {
     };
     let (path, query) = match (document.path, document.query) {
         (Some(path), query) => (path, query.unwrap_or_default()),
-        (None, _) => split_uri(&document.uri),
+        (None, _) => {
+            let (path, query) = split_uri(&document.uri);
+            (Cow::Owned(path.to_owned()), Cow::Owned(query.to_owned()))
+        }
     };
     let body = match document.base64_body {
         Some(text) => Cow::Owned(body::read_base64("Base64Body", &text)?),
@@ -166,8 +169,9 @@ fn parse_headers(raw: &RawValue) -> Result<Vec<Header<'static>>, DocumentError> 
     Ok(headers::parse_text(&text)?.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
 }
 
-/// Path and query of an absolute URI, or of a bare path.
-fn split_uri(uri: &str) -> (Cow<'static, str>, Cow<'static, str>) {
+/// Path and query (without `?`) of an absolute URI, or of a bare path. An empty path is `/`.
+#[must_use]
+pub fn split_uri(uri: &str) -> (&str, &str) {
     let target = match uri.split_once("://") {
         Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => {
             rest.find(['/', '?', '#']).map_or("", |start| &rest[start..])
@@ -177,7 +181,7 @@ fn split_uri(uri: &str) -> (Cow<'static, str>, Cow<'static, str>) {
     let target = target.split_once('#').map_or(target, |(target, _)| target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = if path.is_empty() { "/" } else { path };
-    (Cow::Owned(path.to_owned()), Cow::Owned(query.to_owned()))
+    (path, query)
 }
 
 #[cfg(test)]
@@ -239,7 +243,7 @@ mod tests {
             ("/a?u=http://x/y", "/a", "u=http://x/y"),
             ("", "/", ""),
         ] {
-            assert_eq!(split_uri(uri), (path.into(), query.into()), "{uri}");
+            assert_eq!(split_uri(uri), (path, query), "{uri}");
         }
     }
 

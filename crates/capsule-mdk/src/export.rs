@@ -1,0 +1,283 @@
+//! The exports of a module: macros, and what they expand to.
+
+use std::fmt::Display;
+
+use capsule_abi::{frame, response};
+use serde::Serialize;
+
+use crate::memory;
+use crate::{HostError, Request, Response, Result};
+
+/// What a handler can take as its argument: bytes, text, or a request.
+pub trait Argument<'a>: Sized {
+    /// Reads the argument of a call.
+    ///
+    /// # Errors
+    /// When the bytes are not what the handler wants; the runner gets the text as a failure.
+    fn read(bytes: &'a [u8]) -> Result<Self, HostError>;
+}
+
+impl<'a> Argument<'a> for &'a [u8] {
+    fn read(bytes: &'a [u8]) -> Result<Self, HostError> {
+        Ok(bytes)
+    }
+}
+
+impl<'a> Argument<'a> for &'a str {
+    fn read(bytes: &'a [u8]) -> Result<Self, HostError> {
+        std::str::from_utf8(bytes).map_err(|error| HostError::new(format!("the argument is not text: {error}")))
+    }
+}
+
+impl Argument<'_> for Vec<u8> {
+    fn read(bytes: &[u8]) -> Result<Self, HostError> {
+        Ok(bytes.to_vec())
+    }
+}
+
+impl Argument<'_> for String {
+    fn read(bytes: &[u8]) -> Result<Self, HostError> {
+        <&str>::read(bytes).map(str::to_owned)
+    }
+}
+
+impl<'a> Argument<'a> for Request<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, HostError> {
+        Request::parse(bytes).map_err(|error| HostError::new(error.to_string()))
+    }
+}
+
+/// Reads the argument of a JSON handler.
+///
+/// # Errors
+/// What serde_json says.
+pub fn document<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+/// Runs a handler on the argument at an address and keeps the frame that it returns.
+///
+/// # Safety
+/// Unless `length` is 0, that many bytes at `pointer` are initialized, and nobody else touches them until the call returns.
+#[expect(unsafe_code, reason = "the host says where the argument lies")]
+pub unsafe fn enter(pointer: *const u8, length: usize, handler: impl FnOnce(&[u8]) -> Vec<u8>) -> u64 {
+    let argument = match length {
+        0 => &[],
+        // SAFETY: the caller's promise.
+        _ => unsafe { std::slice::from_raw_parts(pointer, length) },
+    };
+    let frame = handler(argument);
+    drop(memory::reclaim(pointer as usize));
+    memory::keep(frame)
+}
+
+/// The frame of a result of bytes or text.
+pub fn bytes_frame<T: Into<Vec<u8>>, E: Display>(result: Result<T, E>) -> Vec<u8> {
+    match result {
+        Ok(bytes) => {
+            let mut bytes = bytes.into();
+            bytes.insert(0, frame::SUCCESS);
+            bytes
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// The frame of a result that becomes JSON.
+pub fn json_frame<T: Serialize, E: Display>(result: Result<T, E>) -> Vec<u8> {
+    match result {
+        Ok(value) => {
+            let mut out = vec![frame::SUCCESS];
+            match serde_json::to_writer(&mut out, &value) {
+                Ok(()) => out,
+                Err(error) => failure(&error),
+            }
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// The frame of a response document.
+pub fn response_frame<E: Display>(result: Result<Response, E>) -> Vec<u8> {
+    match result {
+        Ok(answer) => {
+            let mut out = vec![frame::SUCCESS];
+            response::write(&mut out, answer.status(), answer.headers(), answer.document_body());
+            out
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+fn failure(error: &dyn Display) -> Vec<u8> {
+    frame::encode(Err(error.to_string().as_bytes()))
+}
+
+/// Exports the text or bytes handler: `fn(A) -> Result<R, E>` where `A` is `&[u8]`, `&str`, `Vec<u8>` or `String`, `R` is text or
+/// bytes, and `E` any error.
+#[macro_export]
+macro_rules! handle {
+    ($handler:expr) => {
+        $crate::__export_handler!("callHandle", __capsule_handle, |bytes| match $crate::Argument::read(bytes) {
+            ::core::result::Result::Ok(argument) => $crate::__private::bytes_frame($handler(argument)),
+            ::core::result::Result::Err(error) => {
+                $crate::__private::bytes_frame::<&str, _>(::core::result::Result::Err(error))
+            }
+        });
+    };
+}
+
+/// Exports the JSON handler: `fn(A) -> Result<R, E>` where `A` is deserialized from the argument, `R` serialized into the result,
+/// and `E` any error.
+#[macro_export]
+macro_rules! handle_json {
+    ($handler:expr) => {
+        $crate::__export_handler!("callHandleJSON", __capsule_handle_json, |bytes| {
+            match $crate::__private::document(bytes) {
+                ::core::result::Result::Ok(argument) => $crate::__private::json_frame($handler(argument)),
+                ::core::result::Result::Err(error) => {
+                    $crate::__private::json_frame::<(), _>(::core::result::Result::Err(error))
+                }
+            }
+        });
+    };
+}
+
+/// Exports the HTTP handler: `fn(Request<'_>) -> Result<Response, E>` with any error `E`, which becomes a 500 with its text.
+#[macro_export]
+macro_rules! handle_http {
+    ($handler:expr) => {
+        $crate::__export_handler!("callHandleHTTP", __capsule_handle_http, |bytes| {
+            match $crate::Argument::read(bytes) {
+                ::core::result::Result::Ok(request) => $crate::__private::response_frame($handler(request)),
+                ::core::result::Result::Err(error) => {
+                    $crate::__private::response_frame(::core::result::Result::Err(error))
+                }
+            }
+        });
+    };
+}
+
+/// Exports an HTTP handler that reads and writes the documents itself: `fn(&[u8]) -> Result<R, E>`, `R` a response document.
+#[macro_export]
+macro_rules! handle_http_raw {
+    ($handler:expr) => {
+        $crate::__export_handler!("callHandleHTTP", __capsule_handle_http, |bytes| {
+            $crate::__private::bytes_frame($handler(bytes))
+        });
+    };
+}
+
+/// Exports `OnStart`: a `fn()` that runs in every new instance, after `main`.
+#[macro_export]
+macro_rules! on_start {
+    ($hook:expr) => {
+        $crate::__export_hook!("OnStart", __capsule_on_start, $hook);
+    };
+}
+
+/// Exports `OnStop`: a `fn()` that runs in every instance that ends in good order.
+#[macro_export]
+macro_rules! on_stop {
+    ($hook:expr) => {
+        $crate::__export_hook!("OnStop", __capsule_on_stop, $hook);
+    };
+}
+
+/// Exports `OnHealthCheck`: a `fn() -> Result<Response, E>`, the answer of `/health`.
+#[macro_export]
+macro_rules! on_health {
+    ($hook:expr) => {
+        $crate::__export_report!("OnHealthCheck", __capsule_on_health, $hook);
+    };
+}
+
+/// Exports `OnMetrics`: a `fn() -> Result<Response, E>`, the module's part of `/metrics`.
+#[macro_export]
+macro_rules! on_metrics {
+    ($hook:expr) => {
+        $crate::__export_report!("OnMetrics", __capsule_on_metrics, $hook);
+    };
+}
+
+/// Exports `_initialize` of a `cdylib`, which runs once before everything else: `reactor!()`, or `reactor!(start)` with a `fn()`
+/// that does what `main` does in a binary. Never in a binary: a runner would not call `main` then.
+#[macro_export]
+macro_rules! reactor {
+    () => {
+        $crate::reactor!(|| ());
+    };
+    ($start:expr) => {
+        $crate::__export_hook!("_initialize", __capsule_initialize, || {
+            $crate::__private::initialize();
+            $start()
+        });
+    };
+}
+
+/// One exported handler. Outside wasm the function has no exported name, and nobody calls it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_handler {
+    ($export:literal, $name:ident, $frame:expr) => {
+        #[allow(dead_code, unsafe_code)]
+        #[cfg_attr(target_arch = "wasm32", unsafe(export_name = $export))]
+        extern "C" fn $name(pointer: *const u8, length: usize) -> u64 {
+            // SAFETY: the host wrote the argument there and leaves it alone until the call returns.
+            unsafe { $crate::__private::enter(pointer, length, $frame) }
+        }
+    };
+}
+
+/// One exported function without argument and result.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_hook {
+    ($export:literal, $name:ident, $hook:expr) => {
+        #[allow(dead_code, unsafe_code)]
+        #[cfg_attr(target_arch = "wasm32", unsafe(export_name = $export))]
+        extern "C" fn $name() {
+            ($hook)()
+        }
+    };
+}
+
+/// One exported function that answers with a response document.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_report {
+    ($export:literal, $name:ident, $hook:expr) => {
+        #[allow(dead_code, unsafe_code)]
+        #[cfg_attr(target_arch = "wasm32", unsafe(export_name = $export))]
+        extern "C" fn $name() -> u64 {
+            // SAFETY: there is no argument.
+            unsafe {
+                $crate::__private::enter(::core::ptr::null(), 0, |_| $crate::__private::response_frame(($hook)()))
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BoxError;
+
+    #[test]
+    fn results_are_framed() {
+        assert_eq!(bytes_frame::<_, BoxError>(Ok("hi")), b"Shi");
+        assert_eq!(bytes_frame::<String, BoxError>(Err("no".into())), b"Fno");
+        assert_eq!(json_frame::<_, BoxError>(Ok([1, 2])), b"S[1,2]");
+        assert_eq!(json_frame::<(), BoxError>(Err("no".into())), b"Fno");
+        assert_eq!(response_frame::<BoxError>(Err("no".into())), b"Fno");
+        let frame = response_frame::<BoxError>(Ok(Response::new(404)));
+        assert_eq!(response::parse(&frame[1..]).unwrap().status, 404);
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        assert_eq!(<&str>::read(b"Bob").unwrap(), "Bob");
+        assert!(<&str>::read(b"\xff").unwrap_err().message().starts_with("the argument is not text: "));
+        assert!(Request::read(b"{").unwrap_err().message().starts_with("the request document is not valid: "));
+    }
+}
