@@ -26,6 +26,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// `OnStop` may take this long.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
+/// Bytes of a page of linear memory.
+const WASM_PAGE: u64 = 64 * 1024;
+
 /// Which instances serve the calls of a function, and so what a global variable of the module means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contract {
@@ -369,7 +372,8 @@ impl Template {
                 "the ABI is described in docs/abi.md; the module may need a newer runner, or to be built anew",
             ));
         }
-        let needed = module.wasm().resources_required().max_initial_memory_size.unwrap_or(0);
+        let pages = module.wasm().resources_required().max_initial_memory_size.unwrap_or(0);
+        let needed = pages.saturating_mul(WASM_PAGE);
         if needed > config.limits.memory as u64 {
             return Err(LoadError::new(
                 LoadErrorKind::Limit,

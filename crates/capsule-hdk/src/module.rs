@@ -161,7 +161,8 @@ fn compile_error(name: &str, error: &wasmtime::Error) -> LoadError {
     let root = error.root_cause().to_string();
     let line = root.lines().next().unwrap_or_default();
     let lower = line.to_lowercase();
-    if lower.contains("enabled") || lower.contains("not supported") || lower.contains("unsupported") {
+    let switched_off = ["enabled", "not supported", "unsupported", "multiple memories"];
+    if switched_off.iter().any(|words| lower.contains(words)) {
         let proposal = REFUSED.iter().find(|(word, _)| lower.contains(word)).map_or("a proposal", |(_, name)| name);
         return LoadError::new(
             LoadErrorKind::Proposal,

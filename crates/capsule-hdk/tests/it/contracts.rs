@@ -1,0 +1,140 @@
+//! Instance contracts: whose globals, how many instances, who waits.
+
+use std::time::Duration;
+
+use capsule_hdk::{CallError, Contract};
+use futures_util::future::join_all;
+
+use crate::support::{TRICKS, config, tricks, try_function};
+
+fn number(bytes: impl AsRef<[u8]>) -> u64 {
+    String::from_utf8(bytes.as_ref().to_vec()).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_instance_counts_every_call_also_of_callers_that_hang_up() {
+    let function = tricks(Contract::Instances(1));
+    let calls = (0..1000).map(|index| {
+        let function = function.clone();
+        tokio::spawn(async move {
+            if index % 10 == 0 {
+                // Polled once and dropped: the caller hangs up.
+                let mut call = Box::pin(function.handle("b"));
+                tokio::select! { biased; _ = &mut call => {}, () = std::future::ready(()) => {} }
+                0
+            } else {
+                number(function.handle("c").await.unwrap())
+            }
+        })
+    });
+    let counts: Vec<u64> = join_all(calls).await.into_iter().map(|count| count.unwrap()).collect();
+    let mut seen: Vec<u64> = counts.into_iter().filter(|count| *count > 0).collect();
+    seen.sort_unstable();
+    let distinct = {
+        seen.dedup();
+        seen.len()
+    };
+    assert_eq!(distinct, 900, "no two calls saw the same count");
+    assert_eq!(function.stats().started, 1, "one instance served them all");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_instances_count_for_themselves_and_lose_nothing() {
+    let function = tricks(Contract::Instances(4));
+    let calls = (0..400).map(|_| {
+        let function = function.clone();
+        tokio::spawn(async move { number(function.handle("c").await.unwrap()) })
+    });
+    let mut counts: Vec<u64> = join_all(calls).await.into_iter().map(|count| count.unwrap()).collect();
+    counts.sort_unstable();
+    let started = function.stats().started;
+    assert!((1..=4).contains(&started), "{started} instances");
+    // Each instance's last count less 42 is its number of calls: they sum up to all calls.
+    let calls_of_all: u64 =
+        (43..=counts[counts.len() - 1]).map(|n| counts.iter().filter(|c| **c == n).count() as u64).sum();
+    assert_eq!(calls_of_all, 400);
+    assert_eq!(counts.iter().filter(|count| **count == 43).count() as u64, started, "each instance began at its start");
+}
+
+#[tokio::test]
+async fn a_fresh_instance_knows_no_earlier_call() {
+    let function = tricks(Contract::Fresh);
+    for _ in 0..5 {
+        assert_eq!(function.handle("c").await.unwrap(), "43");
+    }
+    assert_eq!(function.stats().instances, 0);
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_and_its_wait_too() {
+    let (mut settings, _) = config(Contract::Instances(1));
+    settings.limits.queue = 1;
+    settings.limits.queue_timeout = Duration::from_millis(50);
+    settings.limits.call_timeout = Some(Duration::from_millis(400));
+    let function = try_function(TRICKS, settings).unwrap();
+    function.start().await.unwrap();
+    let looping = tokio::spawn({
+        let function = function.clone();
+        async move { function.handle("l").await }
+    });
+    while function.stats().waiting == 0 {
+        let first = function.clone();
+        let waits = tokio::spawn(async move { first.handle("c").await });
+        tokio::task::yield_now().await;
+        if function.stats().waiting == 1 {
+            let refused = function.handle("c").await.unwrap_err();
+            assert_eq!(refused.to_string(), "too many calls wait for this function");
+            let late = waits.await.unwrap().unwrap_err();
+            assert_eq!(late.to_string(), "no instance of this function became free in time");
+            break;
+        }
+        let _ = waits.await.unwrap();
+    }
+    assert!(matches!(looping.await.unwrap(), Err(CallError::Deadline(_))));
+    assert_eq!(function.handle("c").await.unwrap(), "43");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_told_then_backs_off() {
+    let wat = r#"(module (memory (export "memory") 1)
+        (func (export "malloc") (param i32) (result i32) (i32.const 8))
+        (func (export "OnStart") unreachable)
+        (func (export "callHandle") (param i32 i32) (result i64) (i64.const 0)))"#;
+    let function = try_function(wat, config(Contract::Instances(1)).0).unwrap();
+    let error = function.start().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the module could not be started: the module trapped: wasm `unreachable` instruction executed"
+    );
+    let CallError::Busy(busy) = function.handle("x").await.unwrap_err() else { panic!("expected a refusal") };
+    assert!(busy.retry_after <= Duration::from_millis(100), "{busy:?}");
+    tokio::time::sleep(busy.retry_after).await;
+    assert!(matches!(function.handle("x").await, Err(CallError::Start(_))));
+}
+
+#[tokio::test]
+async fn on_stop_runs_in_the_instance_that_served_and_not_after_a_trap() {
+    // OnStop prints the count as one byte.
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $w (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (global $count (mut i32) (i32.const 48))
+        (func (export "malloc") (param i32) (result i32) (i32.const 64))
+        (func (export "OnStop")
+            (i32.store8 (i32.const 32) (global.get $count))
+            (i32.store (i32.const 0) (i32.const 32)) (i32.store (i32.const 4) (i32.const 1))
+            (drop (call $w (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+        (func (export "callHandle") (param i32 i32) (result i64)
+            (if (i32.eq (local.get 1) (i32.const 2)) (then unreachable))
+            (global.set $count (i32.add (global.get $count) (i32.const 1)))
+            (i32.store8 (i32.const 16) (i32.const 83))
+            (i64.const 0x1000000001)))"#;
+    let (settings, output) = config(Contract::Instances(1));
+    let function = try_function(wat, settings).unwrap();
+    function.handle("1").await.unwrap();
+    function.handle("22").await.unwrap_err();
+    function.handle("1").await.unwrap();
+    function.handle("1").await.unwrap();
+    function.stop(Duration::from_secs(1)).await;
+    assert_eq!(output.text(capsule_hdk::Stream::Stdout), "2\n");
+}

@@ -1,0 +1,71 @@
+//! Modules whose allocator, start or exit is hostile.
+
+use std::time::Duration;
+
+use capsule_hdk::{CallError, Contract, Function};
+
+use crate::support::{config, try_function};
+
+fn with(malloc: &str, more: &str) -> Function {
+    let wat = format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "malloc") (param i32) (result i32) {malloc})
+        (func (export "callHandle") (param i32 i32) (result i64)
+            (i32.store8 (i32.const 16) (i32.const 83)) (i64.const 0x1000000001))
+        {more})"#
+    );
+    let (mut settings, _) = config(Contract::default());
+    settings.limits.call_timeout = Some(Duration::from_millis(100));
+    try_function(&wat, settings).unwrap()
+}
+
+#[tokio::test]
+async fn nonsense_from_malloc_breaks_the_abi() {
+    for (malloc, message) in [
+        ("(i32.const 0)", "the module broke the ABI: `malloc` answered 0x0 for 1024 bytes"),
+        ("(i32.const 65535)", "the module broke the ABI: `malloc` answered 0xffff for 1024 bytes"),
+        ("(i32.const -1)", "the module broke the ABI: `malloc` answered 0xffffffff for 1024 bytes"),
+        ("unreachable", "the module trapped: wasm `unreachable` instruction executed"),
+        ("(loop $l (br $l)) unreachable", "the call exceeded its time limit of 100ms (flag `--callTimeout`)"),
+        ("(call $exit (i32.const 0)) unreachable", "the module ended itself with exit code 0 in the middle of a call"),
+    ] {
+        let function = with(malloc, "");
+        for _ in 0..2 {
+            assert_eq!(function.handle("x").await.unwrap_err().to_string(), message, "{malloc}");
+        }
+        assert_eq!(function.handle("").await.unwrap(), "", "an empty argument needs no malloc");
+    }
+}
+
+#[tokio::test]
+async fn an_exit_in_start_is_a_return_when_its_code_is_zero() {
+    let good = with("(i32.const 64)", r#"(func (export "_start") (call $exit (i32.const 0)))"#);
+    assert_eq!(good.handle("x").await.unwrap(), "");
+    let bad = with("(i32.const 64)", r#"(func (export "_start") (call $exit (i32.const 7)))"#);
+    assert_eq!(
+        bad.handle("x").await.unwrap_err().to_string(),
+        "the module could not be started: the module ended itself with exit code 7 in the middle of a call"
+    );
+}
+
+#[tokio::test]
+async fn a_start_that_loops_ends_at_the_deadline() {
+    for export in ["_start", "_initialize", "OnStart"] {
+        let function = with("(i32.const 64)", &format!(r#"(func (export "{export}") (loop $l (br $l)))"#));
+        let CallError::Start(error) = function.handle("x").await.unwrap_err() else { panic!("{export}") };
+        assert!(matches!(*error, CallError::Deadline(_)), "{export}: {error}");
+    }
+    let function = with("(i32.const 64)", "(func $l (loop $l (br $l))) (start $l)");
+    assert!(matches!(function.handle("x").await.unwrap_err(), CallError::Start(_)));
+}
+
+#[tokio::test]
+async fn an_on_stop_that_loops_has_a_second() {
+    let function = with("(i32.const 64)", r#"(func (export "OnStop") (loop $l (br $l)))"#);
+    function.handle("x").await.unwrap();
+    let begin = std::time::Instant::now();
+    function.stop(Duration::from_secs(1)).await;
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
