@@ -15,8 +15,8 @@
 // It builds with TinyGo (0.33 or later) and with standard Go (1.24 or later). Handlers belong in init: a reactor of standard Go
 // never runs main.
 //
-// Handlers: [SetHandle], [SetHandleJSON], [SetHandleHTTP]. Host functions: [Print], [Log], [Talk], [GetEnv], [ReadFile],
-// [WriteFile], [HTTP], the Cache* and the Redis* functions; they also work in init and main. Documents: [GetHeaders],
+// Handlers: [SetHandle], [SetHandleJSON], [SetHandleHTTP], [SetHandleRequest]. Host functions: [Print], [Log], [Talk], [GetEnv],
+// [ReadFile], [WriteFile], [HTTP], [Send], the Cache* and the Redis* functions; they also work in init and main. Documents: [GetHeaders],
 // [SetHeaders], [Header], [Object], [Quote].
 //
 // On any other platform than wasm the host functions go to an in-memory [FakeHost], so that handlers are tested by plain

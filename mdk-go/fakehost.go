@@ -3,10 +3,12 @@
 package capsule
 
 import (
+	"encoding/base64"
 	"errors"
 	"path"
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/valyala/fastjson"
 )
@@ -92,6 +94,9 @@ func hostHTTP(document []byte) []byte {
 		Method:   string(value.GetStringBytes("Method")),
 		Headers:  value.Get("Headers").String(),
 	}
+	if body, err := exactBody(value); err == nil && body != nil {
+		request.TextBody = string(body)
+	}
 	if body := value.Get("JSONBody"); body != nil {
 		request.JSONBody = body.String()
 	}
@@ -104,6 +109,9 @@ func hostHTTP(document []byte) []byte {
 		answer.JSON("JSONBody", response.JSONBody)
 	} else {
 		answer.Text("TextBody", response.TextBody)
+	}
+	if !utf8.ValidString(response.TextBody) {
+		answer.Text("Base64Body", base64.StdEncoding.EncodeToString([]byte(response.TextBody)))
 	}
 	answer.JSON("Headers", orEmptyObject(response.Headers)).Int("StatusCode", int64(response.StatusCode))
 	return frame(frameSuccess, []byte(answer.String()))

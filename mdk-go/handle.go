@@ -9,7 +9,9 @@ import (
 var (
 	handle     func([]byte) ([]byte, error)
 	handleJSON func(*fastjson.Value) ([]byte, error)
-	handleHTTP func(HTTPRequest) (HTTPResponse, error)
+	// At most one of these is set.
+	handleHTTP    func(HTTPRequest) (HTTPResponse, error)
+	handleRequest func(Request) (Response, error)
 )
 
 // SetHandle registers the handler of texts and bytes. Its argument is its own to keep. An error becomes the failure of the call.
@@ -24,6 +26,7 @@ func SetHandleJSON(function func(param *fastjson.Value) ([]byte, error)) {
 
 // SetHandleHTTP registers the handler of HTTP requests. An error becomes a response 500 with its text.
 func SetHandleHTTP(function func(param HTTPRequest) (HTTPResponse, error)) {
+	handleRequest = nil
 	handleHTTP = function
 }
 
@@ -58,14 +61,14 @@ func answerJSON(argument []byte) []byte {
 
 // answerHTTP runs the handler of HTTP requests.
 func answerHTTP(argument []byte) []byte {
-	if handleHTTP == nil {
+	if handleHTTP == nil && handleRequest == nil {
 		return frameError(errNotSet("SetHandleHTTP"))
 	}
-	request, err := parseRequest(argument)
+	document, err := parseDocument(argument)
 	if err != nil {
 		return frameError(err)
 	}
-	response, err := handleHTTP(request)
+	response, err := respond(document)
 	if err != nil {
 		return frameError(err)
 	}
@@ -73,6 +76,22 @@ func answerHTTP(argument []byte) []byte {
 		return frameError(err)
 	}
 	return appendResponse(frameSuccess, response)
+}
+
+// respond calls the handler that is set.
+func respond(document *fastjson.Value) (HTTPResponse, error) {
+	if handleRequest == nil {
+		return handleHTTP(readHTTPRequest(document))
+	}
+	request, err := readRequest(document)
+	if err != nil {
+		return HTTPResponse{}, err
+	}
+	response, err := handleRequest(request)
+	if err != nil {
+		return HTTPResponse{}, err
+	}
+	return HTTPResponse{TextBody: string(response.Body), Headers: response.Header.String(), StatusCode: response.StatusCode}, nil
 }
 
 func errNotSet(setter string) error {

@@ -8,7 +8,7 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// Header holds header fields by canonical name, each with its values in order, as http.Header does.
+// Header holds header fields by canonical name, each with its values in order, as http.Header does. A nil one can be read.
 type Header map[string][]string
 
 // ParseHeader reads the Headers text of a request or a response: a JSON object, or its fields without the braces. A value is a

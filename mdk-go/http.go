@@ -73,23 +73,28 @@ const requestParserKeeps = 64 << 10
 
 var requestParser fastjson.Parser
 
-// parseRequest reads the request document. The strings of the request are copies.
-func parseRequest(document []byte) (HTTPRequest, error) {
+// parseDocument reads a request document. The value is good until the next call of parseDocument.
+func parseDocument(document []byte) (*fastjson.Value, error) {
 	value, err := requestParser.ParseBytes(document)
 	if len(document) > requestParserKeeps {
 		requestParser = fastjson.Parser{}
 	}
 	if err != nil {
-		return HTTPRequest{}, notJSON("the request document", err)
+		return nil, notJSON("the request document", err)
 	}
+	return value, nil
+}
+
+// readHTTPRequest takes the request out of its document. The strings are copies.
+func readHTTPRequest(document *fastjson.Value) HTTPRequest {
 	return HTTPRequest{
-		Body:     string(value.GetStringBytes("Body")),
-		JSONBody: string(value.GetStringBytes("JSONBody")),
-		TextBody: string(value.GetStringBytes("TextBody")),
-		URI:      string(value.GetStringBytes("URI")),
-		Method:   string(value.GetStringBytes("Method")),
-		Headers:  string(value.GetStringBytes("Headers")),
-	}, nil
+		Body:     string(document.GetStringBytes("Body")),
+		JSONBody: string(document.GetStringBytes("JSONBody")),
+		TextBody: string(document.GetStringBytes("TextBody")),
+		URI:      string(document.GetStringBytes("URI")),
+		Method:   string(document.GetStringBytes("Method")),
+		Headers:  string(document.GetStringBytes("Headers")),
+	}
 }
 
 // checkResponse finds what would break the response document.
@@ -145,18 +150,9 @@ func StringifyHTTPResponse(response HTTPResponse) string {
 // In the answer, JSONBody is set when the other side said that it sends JSON, else TextBody, which then is a JSON string (see
 // [HTTPResponse.Text]).
 func HTTP(request HTTPRequest) (HTTPResponse, error) {
-	document, err := outboundDocument(request)
+	value, err := exchange(request)
 	if err != nil {
 		return HTTPResponse{}, err
-	}
-	answer, err := Result(hostHTTP(document))
-	if err != nil {
-		return HTTPResponse{}, err
-	}
-	var parser fastjson.Parser
-	value, err := parser.ParseBytes(answer)
-	if err != nil {
-		return HTTPResponse{}, notJSON("the host's answer", err)
 	}
 	response := HTTPResponse{StatusCode: value.GetInt("StatusCode")}
 	if body := value.Get("JSONBody"); body != nil {
@@ -169,30 +165,4 @@ func HTTP(request HTTPRequest) (HTTPResponse, error) {
 		response.Headers = headers.String()
 	}
 	return response, nil
-}
-
-// outboundDocument writes the request document of [HTTP].
-func outboundDocument(request HTTPRequest) ([]byte, error) {
-	if request.JSONBody != "" && !isOneValue(request.JSONBody) {
-		return nil, errors.New("the request's JSONBody is not one JSON value")
-	}
-	if request.Headers != "" && !isOneValue(request.Headers) {
-		return nil, errors.New("the request's Headers are not a JSON object")
-	}
-	text := request.TextBody
-	if text == "" && request.JSONBody == "" {
-		text = request.Body
-	}
-	method := request.Method
-	if method == "" {
-		method = "GET"
-	}
-	document := NewObject()
-	if request.JSONBody != "" {
-		document.Text("TextBody", "").JSON("JSONBody", request.JSONBody)
-	} else {
-		document.Text("TextBody", text)
-	}
-	document.Text("URI", request.URI).JSON("Headers", orEmptyObject(request.Headers)).Text("Method", method)
-	return []byte(document.String()), nil
 }
