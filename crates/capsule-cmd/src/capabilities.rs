@@ -1,6 +1,7 @@
 //! The flags that open something to a module: folders, addresses, environment; and the compile cache.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::flags::{Flag, Scope, Type};
@@ -28,7 +29,7 @@ pub const ALLOW_HOSTS: Flag = Flag::value(
     "A,B",
     Type::Checked(check_hosts),
     "The only hosts that the module may reach over HTTP: names, `*.name`, addresses, networks such as 10.0.0.0/8, \
-     each with `:port` if wanted; `none` for no host.",
+     each with `:port` if wanted; `*` for every host, `none` for no host.",
 )
 .default_note("every host but link-local and metadata addresses")
 .scope(Scope::Function)
@@ -91,7 +92,7 @@ pub enum PassEnv {
 }
 
 /// What a module may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// Folders, in the order in which they were given.
     pub folders: Vec<Folder>,
@@ -101,6 +102,19 @@ pub struct Capabilities {
     pub env: Vec<(String, String)>,
     /// The runner's variables.
     pub pass_env: PassEnv,
+}
+
+/// Without the values of variables: it may go to a log.
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Capabilities")
+            .field("folders", &self.folders)
+            .field("allow_hosts", &self.allow_hosts)
+            .field("env", &names)
+            .field("pass_env", &self.pass_env)
+            .finish()
+    }
 }
 
 impl Capabilities {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
 use tempfile::NamedTempFile;
@@ -116,7 +116,6 @@ async fn fetch(remote: &Remote, target: &Path, options: Options, shown: &str) ->
     }
     file.flush().await.context("cannot write the temporary file")?;
     drop(file);
-    bar.finish_and_clear();
     let target = target.to_owned();
     tokio::task::spawn_blocking(move || keep(temporary, &target, received))
         .await
@@ -294,13 +293,31 @@ fn is_complete(file: &mut File, length: u64) -> io::Result<bool> {
     Ok(at == length)
 }
 
+/// With a known length, and without.
+const TEMPLATES: [&str; 2] = [
+    "{wide_msg} {bar:20} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}",
+    "{wide_msg} {binary_bytes}, {binary_bytes_per_sec}",
+];
+
+/// Invisible unless stderr is a terminal; gone when it is dropped.
 fn progress_bar(wanted: bool, length: Option<u64>, shown: &str) -> ProgressBar {
     let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(length, target);
-    let template = "{wide_msg} {binary_bytes} of {binary_total_bytes} {bar:20} {binary_bytes_per_sec}";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+    let template = TEMPLATES[usize::from(length.is_none())];
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(length, target)
+        .with_style(style)
+        .with_message(shown.to_owned())
+        .with_finish(ProgressFinish::AndClear)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_valid() {
+        for template in TEMPLATES {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
     }
-    bar.set_message(shown.to_owned());
-    bar
 }

@@ -1,7 +1,9 @@
 //! Exit codes, and the one way from a result to the end of a program.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::help::Program;
 use crate::message;
 use crate::usage::UsageError;
 
@@ -22,6 +24,25 @@ pub const CODES: &[(&str, &str)] = &[
 /// The exit code that belongs to an error.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     if message::find::<UsageError>(error).is_some() { USAGE } else { FAILURE }
+}
+
+/// Answers a request for a text: prints it to stdout. A reader that has seen enough (`| head`) is no failure.
+///
+/// # Errors
+/// Stdout cannot be written.
+pub fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::from(SUCCESS)),
+    }
+}
+
+/// Answers a command line that asks for nothing: prints the help to stderr.
+pub fn usage(program: &Program) -> ExitCode {
+    // Nobody is left to tell when stderr is closed.
+    let _ = io::stderr().write_all(program.help().as_bytes());
+    ExitCode::from(USAGE)
 }
 
 /// Ends `main`: prints an error with its causes and hints to stderr, and chooses the exit code.

@@ -39,7 +39,8 @@ pub const FLAGS: &[Flag] = &[LOG_FORMAT, LOG_LEVEL];
 pub fn init(parsed: &Parsed) -> anyhow::Result<()> {
     let level = parsed.text(&LOG_LEVEL).unwrap_or("info");
     let filter = EnvFilter::try_new(level).context("cannot read the log level")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A log line that cannot be written is lost; complaining about it on the same stderr would end the process.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let done = if parsed.text(&LOG_FORMAT) == Some("json") {
         builder.json().flatten_event(true).try_init()
     } else {

@@ -1,5 +1,6 @@
 //! Where a module comes from: `--wasm`, `--url` and the header of that download.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::download::AuthHeader;
@@ -72,12 +73,18 @@ pub struct ModuleSource {
 }
 
 /// An address to download from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Remote {
     /// The address, with its secrets if it has any.
     pub url: String,
     /// One header for it.
     pub auth: Option<AuthHeader>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("url", &redact::url(&self.url)).field("auth", &self.auth).finish()
+    }
 }
 
 impl ModuleSource {

@@ -6,21 +6,36 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::time::Duration;
 
 use crate::flags::{COMPLETIONS, Flag, HELP, Kind, Table, Type, VERSION};
+use crate::redact;
 use crate::suggest;
 use crate::units;
 use crate::usage::{Problem, Problems, UsageError};
 
 /// The checked values of one command line, with the defaults of its table.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Parsed {
     table: Table,
     /// Values by flag name, never empty. A switch has one of `true`, `false`.
     given: HashMap<&'static str, Vec<String>>,
     operands: Vec<String>,
     rest: Option<Vec<String>>,
+}
+
+/// What was given, with secrets masked: it may go to a log.
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Parsed");
+        for flag in self.given() {
+            let values: Vec<String> =
+                self.texts(flag).into_iter().map(|text| redact::value(flag.secret, text)).collect();
+            shown.field(flag.name, &values);
+        }
+        shown.field("operands", &self.operands).field("rest", &self.rest).finish()
+    }
 }
 
 impl Parsed {

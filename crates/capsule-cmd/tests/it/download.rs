@@ -210,3 +210,53 @@ async fn the_header_stays_with_its_host() {
         assert!(shown.contains(expected), "{shown}");
     }
 }
+
+/// Where [`https_is_verified_with_the_named_certificates`] tells its child what to fetch and where to.
+const CHILD_URL: &str = "CAPSULE_TEST_URL";
+const CHILD_TARGET: &str = "CAPSULE_TEST_TARGET";
+
+/// An image without anything but the program and its certificates has to work, so the certificates are named by
+/// `SSL_CERT_FILE` alone: in a child, since it is read from the environment.
+#[cfg(unix)]
+#[tokio::test]
+async fn https_is_verified_with_the_named_certificates() {
+    use capsule_test::process::Stream;
+    use capsule_test::program::Program;
+    use capsule_test::tls::Certificate;
+
+    if let (Ok(url), Ok(target)) = (std::env::var(CHILD_URL), std::env::var(CHILD_TARGET)) {
+        if let Err(error) = download(&remote(url), Path::new(&target), Options::default()).await {
+            message::print(&error);
+            panic!("the child could not download");
+        }
+        return;
+    }
+    let certificate = Certificate::for_localhost().unwrap();
+    let folder = certificate.folder();
+    std::fs::write(folder.join("a.wasm"), WASM).unwrap();
+    // Serves the files of its folder.
+    let server = Program::tool("openssl", "openssl").unwrap().args(["s_server", "-accept", "127.0.0.1:0", "-WWW"]);
+    let server = server.arg("-cert").arg(certificate.crt()).arg("-key").arg(certificate.key()).current_dir(folder);
+    let server = server.start().unwrap();
+    let port =
+        server.wait_for(Stream::Stdout, |line| Some(line.strip_prefix("ACCEPT ")?.split_once(':')?.1.to_owned()));
+    let url = format!("https://localhost:{}/a.wasm", port.unwrap());
+    let target = folder.join("b.wasm");
+
+    let child = |certificates: &Path| {
+        let test = Program::at(std::env::current_exe().unwrap());
+        let test = test.args(["--exact", "download::https_is_verified_with_the_named_certificates", "--nocapture"]);
+        let test = test.env(CHILD_URL, &url).env(CHILD_TARGET, &target).env("SSL_CERT_FILE", certificates);
+        test.run().unwrap()
+    };
+    let without = child(Path::new("/dev/null"));
+    assert!(!target.exists() && without.stderr().contains("`SSL_CERT_FILE` can name a file"), "{without:?}");
+    let with = child(&certificate.crt());
+    assert_eq!(with.code, Some(0), "{with:?}");
+    assert_eq!(std::fs::read(&target).unwrap(), WASM);
+
+    let stranger = Certificate::for_localhost().unwrap();
+    std::fs::remove_file(&target).unwrap();
+    let refused = child(&stranger.crt());
+    assert!(!target.exists() && refused.stderr().contains("certificate"), "{refused:?}");
+}

@@ -5,5 +5,6 @@
 mod command_line;
 mod download;
 mod help;
+mod logs;
 mod settings;
 mod signals;

@@ -70,6 +70,16 @@ fn module_by_flag_and_by_operand() {
 }
 
 #[test]
+fn secrets_do_not_reach_a_log() {
+    let args = ["--url=https://u:hunter2@h/a?token=hunter2", "a", "--authHeaderName=A", "--authHeaderValue=hunter2"];
+    let parsed = read(&[&args[..], &["--env=NAME=hunter2"]].concat());
+    let (source, capabilities) = (source(&args).0.unwrap(), capabilities(&["--env=NAME=hunter2"]).0);
+    let shown = format!("{parsed:?} {source:?} {capabilities:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("https://***@h/a?token=***") && shown.contains("NAME"), "{shown}");
+}
+
+#[test]
 fn contradictions_of_the_source() {
     let (module, _, problems) = source(&["--url=http://h/a.wasm", "--authHeaderName=A"]);
     assert_eq!(module, None);
