@@ -73,10 +73,10 @@ impl Default for Options {
 /// When the future is dropped, the temporary file is removed and the target is as it was.
 pub async fn download(remote: &Remote, target: &Path, options: Options) -> anyhow::Result<u64> {
     let shown = redact::url(&remote.url);
-    fetch(remote, target, options, &shown).await.with_context(|| format!("cannot download `{shown}`"))
+    fetch(remote, target, options).await.with_context(|| format!("cannot download `{shown}`"))
 }
 
-async fn fetch(remote: &Remote, target: &Path, options: Options, shown: &str) -> anyhow::Result<u64> {
+async fn fetch(remote: &Remote, target: &Path, options: Options) -> anyhow::Result<u64> {
     // Before the first request: a target that cannot be written would waste it.
     let temporary = temporary_beside(target)?;
     let mut response = request(remote).await?;
@@ -85,7 +85,7 @@ async fn fetch(remote: &Remote, target: &Path, options: Options, shown: &str) ->
     if expected.is_some_and(|length| length > options.limit) {
         return Err(too_large(options.limit));
     }
-    let bar = progress_bar(options.progress, expected, shown);
+    let bar = progress_bar(options.progress, expected, target);
     let content_type = content_type(&response);
     let mut file = tokio::fs::File::from_std(temporary.reopen().context("cannot open the temporary file")?);
     let mut head = Vec::new();
@@ -300,13 +300,13 @@ const TEMPLATES: [&str; 2] = [
 ];
 
 /// Invisible unless stderr is a terminal; gone when it is dropped.
-fn progress_bar(wanted: bool, length: Option<u64>, shown: &str) -> ProgressBar {
+fn progress_bar(wanted: bool, length: Option<u64>, file: &Path) -> ProgressBar {
     let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let template = TEMPLATES[usize::from(length.is_none())];
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(length, target)
         .with_style(style)
-        .with_message(shown.to_owned())
+        .with_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned())
         .with_finish(ProgressFinish::AndClear)
 }
 
