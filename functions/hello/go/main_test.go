@@ -1,0 +1,55 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	capsule "github.com/bots-garden/capsule-module-sdk"
+)
+
+var call = capsule.HTTPRequest{
+	Body: `{"name":"Bob Morane","age":42}`, URI: "http://localhost:8080/", Method: "POST", Headers: `"Host":"localhost:8080"`,
+}
+
+func TestHandle(t *testing.T) {
+	host := capsule.UseFakeHost()
+	onStart()
+	response, err := handle(call)
+	if err != nil || response.StatusCode != 200 || response.JSONBody != `{"message":"Bob Morane 42","things":{"emoji":"🐯"}}` {
+		t.Errorf("answered %+v, %v", response, err)
+	}
+	if response.Header().Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Errorf("headers %s", response.Headers)
+	}
+	want := []string{
+		"🚗 OnStart", "🟢 Counter: 43", "📝: " + call.Body, "🔠: POST", "🌍: http://localhost:8080/", `👒: "Host":"localhost:8080"`,
+	}
+	if !reflect.DeepEqual(host.Printed, want) || !reflect.DeepEqual(host.Logged, []string{"Bob Morane 42"}) {
+		t.Errorf("printed %q, logged %q", host.Printed, host.Logged)
+	}
+}
+
+func TestABodyThatIsNotJSON(t *testing.T) {
+	host := capsule.UseFakeHost()
+	response, err := handle(capsule.HTTPRequest{Body: "Bob"})
+	if err != nil || response.JSONBody != `{"message":" 0","things":{"emoji":"🐯"}}` {
+		t.Errorf("answered %+v, %v", response, err)
+	}
+	if len(host.Logged) != 2 || !strings.Contains(host.Logged[0], "cannot parse JSON") || host.Logged[1] != " 0" {
+		t.Errorf("logged %q", host.Logged)
+	}
+}
+
+func TestTheCounterIsPrintedAtTheEnd(t *testing.T) {
+	host := capsule.UseFakeHost()
+	onStart()
+	if _, err := handle(call); err != nil {
+		t.Error(err)
+	}
+	host.Printed = nil
+	onStop()
+	if want := []string{"🚙 OnStop", "🟢 Counter: 43"}; !reflect.DeepEqual(host.Printed, want) {
+		t.Errorf("printed %q", host.Printed)
+	}
+}
