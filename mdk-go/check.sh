@@ -40,4 +40,4 @@ for folder in ../functions/*/go; do
 		fi
 	)
 done
-echo "ok: $(ls "$out" | wc -l) modules built"
+echo "ok: the SDK and $(ls -d ../functions/*/go | wc -l) functions"

@@ -91,7 +91,7 @@ func respond(document *fastjson.Value) (HTTPResponse, error) {
 	if err != nil {
 		return HTTPResponse{}, err
 	}
-	return HTTPResponse{TextBody: string(response.Body), Headers: response.Header.String(), StatusCode: response.StatusCode}, nil
+	return HTTPResponse{TextBody: textOf(response.Body), Headers: response.Header.String(), StatusCode: response.StatusCode}, nil
 }
 
 func errNotSet(setter string) error {

@@ -121,7 +121,7 @@ func appendResponse(first byte, response HTTPResponse) []byte {
 	out = append(out, `,"TextBody":"`...)
 	text := len(out)
 	out = out[:text+encoded]
-	base64.StdEncoding.Encode(out[text:], []byte(response.TextBody))
+	base64.StdEncoding.Encode(out[text:], bytesOf(response.TextBody))
 	out = append(out, `","Headers":`...)
 	out = append(out, orEmptyObject(response.Headers)...)
 	out = append(out, `,"StatusCode":`...)

@@ -14,6 +14,16 @@ func address(buffer []byte) uint32 {
 	return uint32(uintptr(unsafe.Pointer(unsafe.SliceData(buffer))))
 }
 
+// bytesOf lends the bytes of a text to who only reads them: a body of megabytes is not copied once more.
+func bytesOf(text string) []byte {
+	return unsafe.Slice(unsafe.StringData(text), len(text))
+}
+
+// textOf lends bytes that nobody changes any more as a text.
+func textOf(buffer []byte) string {
+	return unsafe.String(unsafe.SliceData(buffer), len(buffer))
+}
+
 // pack keeps a buffer in place and makes `address << 32 | length`.
 func pack(buffer []byte) uint64 {
 	if len(buffer) == 0 {

@@ -129,7 +129,7 @@ func Send(request Request) (Response, error) {
 		headers = request.Header.String()
 	}
 	answer, err := exchange(HTTPRequest{
-		Method: request.Method, URI: request.URI, Headers: headers, TextBody: string(request.Body),
+		Method: request.Method, URI: request.URI, Headers: headers, TextBody: textOf(request.Body),
 	})
 	if err != nil {
 		return Response{}, err
@@ -192,9 +192,9 @@ func outboundDocument(request HTTPRequest) ([]byte, error) {
 	} else {
 		document.Text("TextBody", text)
 		if !utf8.ValidString(text) {
-			document.Text("Base64Body", base64.StdEncoding.EncodeToString([]byte(text)))
+			document.Text("Base64Body", base64.StdEncoding.EncodeToString(bytesOf(text)))
 		}
 	}
 	document.Text("URI", request.URI).JSON("Headers", orEmptyObject(request.Headers)).Text("Method", method)
-	return []byte(document.String()), nil
+	return bytesOf(document.String()), nil
 }
