@@ -171,15 +171,21 @@ func TestHTTPResponsesThatAreNotJSON(t *testing.T) {
 }
 
 func FuzzDocumentsNeverPanic(f *testing.F) {
-	for _, text := range []string{``, `{}`, `[]`, `{"Body":1}`, `null`, `{"Headers":"\"A\":\"b\""}`, "\xff\x00"} {
+	for _, text := range []string{``, `{}`, `[]`, `{"Body":1}`, `null`, `{"Headers":"\"A\":\"b\""}`, "\xff\x00",
+		`{"HeaderList":[["A","b"],[],1,{"0":2}],"Base64Body":"Yf8="}`,
+	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
 		SetHandleHTTP(func(request HTTPRequest) (HTTPResponse, error) {
 			return HTTPResponse{TextBody: request.Body, JSONBody: request.JSONBody, Headers: request.Header().String()}, nil
 		})
+		texts := answerHTTP(document)
+		SetHandleRequest(func(request Request) (Response, error) {
+			return Response{Header: request.Header, Body: request.Body}, nil
+		})
 		SetHandleJSON(echoJSON)
-		for _, framed := range [][]byte{answerHTTP(document), answerJSON(document)} {
+		for _, framed := range [][]byte{texts, answerHTTP(document), answerJSON(document)} {
 			if framed[0] != 'S' && framed[0] != 'F' {
 				t.Fatalf("frame %q", framed)
 			}
