@@ -2,6 +2,7 @@
 
 use crate::memory;
 
+#[expect(unsafe_code, reason = "imports are foreign functions")]
 mod ffi {
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {

@@ -81,6 +81,12 @@ pub fn printed() -> Vec<String> {
     with(|world| world.printed.clone())
 }
 
+/// What was printed since the last time, line by line.
+#[must_use]
+pub fn take_printed() -> Vec<String> {
+    with(|world| std::mem::take(&mut world.printed))
+}
+
 /// What was logged, line by line, without timestamps.
 #[must_use]
 pub fn logged() -> Vec<String> {
