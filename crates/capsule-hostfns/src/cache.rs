@@ -1,0 +1,218 @@
+//! `hostCacheSet`, `hostCacheGet`, `hostCacheDel` and `hostCacheKeys`: a map in memory that all instances of a function
+//! share and that outlives each of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use capsule_abi::keys;
+use capsule_hdk::{HostContext, HostFunction, HostFunctions, HostResult, Reply};
+use tokio::time::Instant;
+
+use crate::glob::Glob;
+
+/// What `hostCacheGet` answers for a key that is not there, as the reference does.
+pub const KEY_NOT_FOUND: &str = "key not found";
+
+/// Default limit of a cache in bytes.
+pub const DEFAULT_LIMIT: usize = 64 << 20;
+/// The longest key in bytes: with [`MAX_PATTERN`] it bounds what one match costs.
+pub const MAX_KEY: usize = 64 << 10;
+/// The longest filter of `hostCacheKeys` in bytes.
+pub const MAX_PATTERN: usize = 1 << 10;
+
+/// What an entry costs beside its bytes, so that many empty values are no way around the limit.
+const ENTRY_COST: usize = 96;
+/// Bytes of keys times bytes of the filter up to which keys are listed on the spot, well below a millisecond of work.
+const SMALL_SEARCH: usize = 1 << 18;
+
+/// Adds the functions of this file.
+pub fn add(host: &mut HostFunctions) {
+    host.add(HostFunction::new("hostCacheSet", Reply::Framed, |context, [key, value]| {
+        cache(context)?.set(key, value)?;
+        Ok(key.into())
+    }));
+    host.add(HostFunction::new("hostCacheGet", Reply::Framed, |context, [key]| {
+        cache(context)?.get(key).map(|value| value.to_vec()).ok_or_else(|| KEY_NOT_FOUND.into())
+    }));
+    host.add(HostFunction::new("hostCacheDel", Reply::Framed, |context, [key]| {
+        cache(context)?.remove(key);
+        Ok(key.into())
+    }));
+    host.add(HostFunction::waiting("hostCacheKeys", Reply::Framed, |context, [filter]| async move {
+        list(cache(&context)?, filter, context.deadline()).await
+    }));
+}
+
+fn cache(context: &HostContext) -> Result<Arc<Cache>, String> {
+    context.extension::<Cache>().ok_or_else(|| "the runner gave this function no cache".into())
+}
+
+/// The document of all keys that match `filter`; a long search runs beside the threads that serve, until `deadline`.
+async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>) -> HostResult {
+    if filter.len() > MAX_PATTERN {
+        return Err(format!("a filter of {} bytes exceeds the limit of {MAX_PATTERN} bytes", filter.len()));
+    }
+    let search = {
+        let cache = Arc::clone(&cache);
+        move || {
+            let mut document = Vec::new();
+            let keys = cache.keys_until(&filter, deadline)?;
+            keys::write(&mut document, keys.iter().map(|key| &**key));
+            Ok(document)
+        }
+    };
+    if cache.bytes() <= SMALL_SEARCH {
+        return search();
+    }
+    tokio::task::spawn_blocking(search).await.unwrap_or_else(|_| Err("the runner is being stopped".into()))
+}
+
+/// The cache of a function. Keys and values are bytes; keys are listed in the order of their bytes.
+pub struct Cache {
+    limit: usize,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    map: BTreeMap<Arc<[u8]>, Arc<[u8]>>,
+    /// Of all keys and values, with [`ENTRY_COST`] for each.
+    bytes: usize,
+}
+
+impl Cache {
+    /// An empty cache of at most `limit` bytes: keys, values and a little for each entry.
+    pub fn new(limit: usize) -> Cache {
+        Cache { limit, entries: Mutex::default() }
+    }
+
+    /// Puts `value` under `key` in place of what is there.
+    ///
+    /// # Errors
+    /// A text when the cache would exceed its limit, or the key [`MAX_KEY`]; nothing is changed then.
+    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        if key.len() > MAX_KEY {
+            return Err(format!("a key of {} bytes exceeds the limit of {MAX_KEY} bytes", key.len()));
+        }
+        let full = || format!("the cache is full: its limit is {} bytes (flag `--maxCache`)", self.limit);
+        let cost = key.len().saturating_add(value.len()).saturating_add(ENTRY_COST);
+        if cost > self.limit {
+            return Err(full());
+        }
+        let value: Arc<[u8]> = value.into();
+        let mut entries = self.lock();
+        let replaced = entries.map.get(key).map_or(0, |old| key.len() + old.len() + ENTRY_COST);
+        let bytes = entries.bytes - replaced + cost;
+        if bytes > self.limit {
+            return Err(full());
+        }
+        entries.bytes = bytes;
+        match entries.map.get_mut(key) {
+            Some(old) => *old = value,
+            None => {
+                entries.map.insert(key.into(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.lock().map.get(key).cloned()
+    }
+
+    /// Takes the entry of `key` away; whether it was there.
+    pub fn remove(&self, key: &[u8]) -> bool {
+        let mut entries = self.lock();
+        let Some(value) = entries.map.remove(key) else { return false };
+        entries.bytes -= key.len() + value.len() + ENTRY_COST;
+        true
+    }
+
+    /// All keys that match `filter`, a pattern as Redis KEYS has them, in the order of their bytes.
+    pub fn keys(&self, filter: &[u8]) -> Vec<Arc<[u8]>> {
+        self.keys_until(filter, None).unwrap_or_default()
+    }
+
+    /// Takes everything away.
+    pub fn clear(&self) {
+        *self.lock() = Entries::default();
+    }
+
+    /// What the cache holds, counted as its limit is.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    fn keys_until(&self, filter: &[u8], deadline: Option<Instant>) -> Result<Vec<Arc<[u8]>>, String> {
+        let glob = Glob::new(filter);
+        // The lock is not held while keys are compared.
+        let mut keys: Vec<_> = self.lock().map.keys().cloned().collect();
+        let mut late = false;
+        keys.retain(|key| {
+            late = late || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            !late && glob.matches(key)
+        });
+        if late { Err("the call ended before all keys were compared".into()) } else { Ok(keys) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Cache {
+    /// With [`DEFAULT_LIMIT`].
+    fn default() -> Cache {
+        Cache::new(DEFAULT_LIMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_counts_what_is_there_and_nothing_else() {
+        let cache = Cache::new(2 * ENTRY_COST + 10);
+        cache.set(b"a", b"1234").unwrap();
+        cache.set(b"b", b"5678").unwrap();
+        let error = cache.set(b"b", b"56789").unwrap_err();
+        assert!(error.contains("`--maxCache`"), "{error}");
+        assert_eq!(cache.get(b"b").as_deref(), Some(&b"5678"[..]), "a refused value changes nothing");
+        assert!(cache.set(b"c", b"").is_err());
+        cache.set(b"a", b"12345").unwrap_err();
+        cache.set(b"a", b"1").unwrap();
+        cache.set(b"b", b"1234567").unwrap();
+        assert!(cache.remove(b"a") && !cache.remove(b"a"));
+        assert!(cache.remove(b"b"));
+        assert_eq!(cache.bytes(), 0);
+        assert!(cache.set(b"k", &vec![0; 1 << 20]).is_err());
+    }
+
+    #[test]
+    fn keys_are_listed_in_the_order_of_their_bytes() {
+        let cache = Cache::default();
+        for key in ["user:2", "a\u{e9}", "user:10", "order:1"] {
+            cache.set(key.as_bytes(), b"").unwrap();
+        }
+        let keys = |filter: &str| {
+            cache.keys(filter.as_bytes()).iter().map(|key| String::from_utf8_lossy(key).into()).collect::<Vec<String>>()
+        };
+        assert_eq!(keys("user:*"), ["user:10", "user:2"]);
+        assert_eq!(keys("*"), ["a\u{e9}", "order:1", "user:10", "user:2"]);
+        assert_eq!(keys("none"), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_long_search_ends_with_its_call() {
+        let cache = Arc::new(Cache::default());
+        for index in 0..4_000_u32 {
+            cache.set(&index.to_le_bytes(), b"").unwrap();
+        }
+        let found = list(Arc::clone(&cache), b"*".to_vec(), None).await.unwrap();
+        assert_eq!(capsule_abi::keys::parse(&found).unwrap().len(), 4_000);
+        assert!(list(Arc::clone(&cache), b"*".to_vec(), Some(Instant::now())).await.is_err());
+        assert!(list(cache, vec![b'*'; MAX_PATTERN + 1], None).await.is_err());
+    }
+}
