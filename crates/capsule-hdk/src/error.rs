@@ -123,6 +123,13 @@ pub struct Busy {
     pub retry_after: Duration,
 }
 
+impl Busy {
+    /// True when there is only too much to do just now.
+    pub fn is_load(&self) -> bool {
+        matches!(self.reason, BusyReason::QueueFull | BusyReason::QueueTimeout)
+    }
+}
+
 /// A trap of the guest, or of a host function that it called in a way that is not allowed.
 #[derive(Debug, Clone)]
 pub struct Trap {

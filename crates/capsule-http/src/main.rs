@@ -1,3 +1,50 @@
-//! The HTTP runner.
+//! `capsule-http`: serves a module over HTTP.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | the flags, and their values as types |
+//! | [`serve`] | from start to stop |
+//! | [`listener`] | accepting connections, TLS, draining |
+//! | [`app`] | which route answers a request |
+//! | [`document`] | requests and answers as the module's documents |
+//! | [`answer`] | errors and texts as HTTP answers |
+//! | [`metrics`] | the runner's own counters |
+//! | [`drain`], [`idle`] | when running calls are given up, when nobody called for long |
+//! | [`tls`], [`tunnel`] | certificates, ngrok |
 
-fn main() {}
+mod answer;
+mod app;
+mod config;
+mod document;
+mod drain;
+mod idle;
+mod listener;
+mod metrics;
+mod request_id;
+mod serve;
+mod tls;
+mod tunnel;
+
+use std::process::ExitCode;
+
+use capsule_cmd::help::Request;
+use capsule_cmd::{exit, logging};
+
+fn main() -> ExitCode {
+    exit::finish(start())
+}
+
+fn start() -> anyhow::Result<ExitCode> {
+    let program = config::program();
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let none_given = arguments.peek().is_none();
+    match program.parse(arguments, |name| std::env::var_os(name))? {
+        Request::Print(text) => exit::print(&text),
+        Request::Run(_) if none_given => Ok(exit::usage(&program)),
+        Request::Run(parsed) => {
+            let config = config::Config::read(&parsed)?;
+            logging::init(&parsed)?;
+            serve::run(&parsed, config)
+        }
+    }
+}

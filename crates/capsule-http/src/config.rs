@@ -1,0 +1,204 @@
+//! The flags of `capsule-http`, and their values as types.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use capsule_cmd::capabilities::{self, Capabilities};
+use capsule_cmd::exit;
+use capsule_cmd::flags::{Flag, Table, Type};
+use capsule_cmd::help::{Example, Program, Variable};
+use capsule_cmd::limits::{self, Limits};
+use capsule_cmd::logging;
+use capsule_cmd::module_source::{self, ModuleSource};
+use capsule_cmd::parse::Parsed;
+use capsule_cmd::usage::{Problem, Problems, UsageError};
+
+const SERVER: &str = "Server";
+
+const HTTP_PORT: Flag =
+    Flag::value("httpPort", "PORT", Type::Port, "Port to listen on. Without it a free one is chosen and logged.")
+        .default("0")
+        .default_note("a free port")
+        .group(SERVER);
+const HTTP_HOST: Flag = Flag::value("httpHost", "ADDRESS", Type::Checked(check_address), "Address to listen on.")
+    .default("0.0.0.0")
+    .group(SERVER);
+const STOP_AFTER: Flag = Flag::value(
+    "stopAfter",
+    "DURATION",
+    Type::Duration,
+    "Stop the server when nobody called the module for this long.",
+)
+.group(SERVER);
+const DRAIN_TIMEOUT: Flag = Flag::value(
+    "drainTimeout",
+    "DURATION",
+    Type::Duration,
+    "When the server is asked to stop, calls that run have this long to finish.",
+)
+.default("5s")
+.group(SERVER);
+const CRT: Flag =
+    Flag::value("crt", "FILE", Type::Path, "Serve HTTPS with this certificate chain (PEM). Goes with --key.")
+        .group(SERVER);
+const KEY: Flag = Flag::value("key", "FILE", Type::Path, "Private key of the certificate (PEM).").group(SERVER);
+const MAX_CONNECTIONS: Flag =
+    Flag::value("maxConnections", "N", Type::Count, "Connections at the same time. More wait to be accepted.")
+        .default("10000")
+        .group(SERVER);
+const ACCESS_LOG: Flag =
+    Flag::switch("accessLog", "Log a line for every request: method, path, status, time, request id.").group(SERVER);
+const TRUSTED_PROXIES: Flag = Flag::value(
+    "trustedProxies",
+    "A,B",
+    Type::Checked(check_proxies),
+    "Addresses of proxies whose X-Forwarded-For, -Proto and -Host headers are believed.",
+)
+.group(SERVER);
+
+/// The program with its flags.
+pub(crate) fn program() -> Program {
+    let table = Table::new(
+        module_source::FLAGS
+            .iter()
+            .chain(&[
+                HTTP_PORT,
+                HTTP_HOST,
+                CRT,
+                KEY,
+                STOP_AFTER,
+                DRAIN_TIMEOUT,
+                MAX_CONNECTIONS,
+                TRUSTED_PROXIES,
+                ACCESS_LOG,
+            ])
+            .chain(limits::FLAGS)
+            .chain(capabilities::FLAGS)
+            .chain(&[capabilities::CACHE_DIR])
+            .chain(logging::FLAGS)
+            .copied(),
+    );
+    Program {
+        name: "capsule-http",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "Serves a WebAssembly module over HTTP: every request is a call of its `callHandleHTTP`.",
+        usage: &["[FLAGS] MODULE", "--wasm=MODULE [FLAGS]"],
+        examples: &[
+            Example {
+                what: "Serve a function on port 8080",
+                line: "capsule-http functions/hello/hello.wasm --httpPort=8080",
+            },
+            Example {
+                what: "Download it first, serve it with four instances, allow each call two seconds",
+                line: "capsule-http --url=https://example.com/f.wasm --wasm=f.wasm --instances=4 --callTimeout=2s",
+            },
+            Example {
+                what: "HTTPS, only on this machine",
+                line: "capsule-http f.wasm --httpHost=127.0.0.1 --httpPort=8443 --crt=server.crt --key=server.key",
+            },
+        ],
+        variables: &[
+            Variable { name: "REDIS_URI", help: "Redis for the module's host functions: redis:// or rediss://." },
+            Variable { name: "REDIS_ADDR", help: "Without REDIS_URI: host and port of Redis; localhost:6379." },
+            Variable { name: "REDIS_PWD", help: "Password for REDIS_ADDR." },
+            Variable { name: "REDIS_DEFAULTDB", help: "Number of the database for REDIS_ADDR; 0." },
+            Variable {
+                name: "NGROK_AUTHTOKEN",
+                help: "Make the server reachable through an ngrok tunnel with this token (also NGROK_AUTH_TOKEN).",
+            },
+            Variable { name: "NGROK_DOMAIN", help: "A reserved domain for the tunnel." },
+            Variable { name: "SSL_CERT_FILE", help: "Certificates to trust in outbound connections (PEM)." },
+        ],
+        exit_codes: exit::CODES,
+        table,
+    }
+}
+
+/// What the command line asks for.
+pub(crate) struct Config {
+    pub(crate) source: ModuleSource,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) stop_after: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) access_log: bool,
+    pub(crate) limits: Limits,
+    pub(crate) capabilities: Capabilities,
+}
+
+/// Files of a certificate.
+pub(crate) struct Tls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Config {
+    /// Checks everything, then fails with all problems at once.
+    pub(crate) fn read(parsed: &Parsed) -> Result<Config, UsageError> {
+        let mut problems = Problems::new();
+        let (source, others) = ModuleSource::read(parsed, &mut problems);
+        if source.is_none() && problems.is_empty() {
+            let problem = Problem::new("no module is named");
+            problems.push(problem.hint("`capsule-http MODULE` or `capsule-http --wasm=MODULE`"));
+        }
+        for other in others {
+            problems.push(Problem::new(format!("unexpected word `{other}`: one server serves one module")));
+        }
+        let tls = match (parsed.text(&CRT), parsed.text(&KEY)) {
+            (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.into(), key: key.into() }),
+            (None, None) => None,
+            (Some(_), None) => {
+                problems.push(Problem::new("`--crt` is given without `--key`"));
+                None
+            }
+            (None, Some(_)) => {
+                problems.push(Problem::new("`--key` is given without `--crt`"));
+                None
+            }
+        };
+        let host = parsed.text(&HTTP_HOST).and_then(|text| text.parse().ok()).unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let capabilities = Capabilities::read(parsed, &mut problems);
+        let trusted = parsed.text(&TRUSTED_PROXIES).unwrap_or_default();
+        let config = Config {
+            // Only used when there are no problems.
+            source: source.unwrap_or_else(|| ModuleSource { path: PathBuf::new(), download: None }),
+            address: SocketAddr::new(host, parsed.port(&HTTP_PORT).unwrap_or(0)),
+            tls,
+            stop_after: parsed.duration(&STOP_AFTER),
+            drain_timeout: parsed.duration(&DRAIN_TIMEOUT).unwrap_or(Duration::MAX),
+            max_connections: parsed
+                .count(&MAX_CONNECTIONS)
+                .and_then(|count| usize::try_from(count).ok())
+                .unwrap_or(tokio::sync::Semaphore::MAX_PERMITS)
+                .min(tokio::sync::Semaphore::MAX_PERMITS),
+            trusted_proxies: trusted.split(',').filter_map(|text| text.trim().parse().ok()).collect(),
+            access_log: parsed.switch(&ACCESS_LOG),
+            limits: Limits::read(parsed),
+            capabilities,
+        };
+        problems.finish()?;
+        Ok(config)
+    }
+}
+
+fn check_address(text: &str) -> Result<(), String> {
+    let parsed: Result<IpAddr, _> = text.parse();
+    parsed.map(drop).map_err(|_| format!("expected an IP address such as `127.0.0.1` or `::`, found `{text}`"))
+}
+
+fn check_proxies(text: &str) -> Result<(), String> {
+    text.split(',').map(str::trim).try_for_each(check_address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_no_mistakes() {
+        assert_eq!(program().table.mistakes(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,157 @@
+//! Requests and answers as the documents of the module (docs/abi.md, section 3).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use capsule_abi::request::{self, RequestParts};
+use capsule_abi::response::{self, Body};
+use http_body_util::Full;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Response, StatusCode};
+
+use crate::answer::{Answer, JSON, TEXT};
+
+/// Headers that belong to a connection or to the length of a message, not to an answer (RFC 9110 section 7.6.1): a module
+/// that sets them could smuggle a second answer.
+const NOT_THE_MODULES: [HeaderName; 9] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    TE,
+    TRAILER,
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Where a request came in, as far as its URI is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// `http` or `https`.
+    pub(crate) scheme: &'a str,
+    /// Stands for the host when the client named none (HTTP/1.0).
+    pub(crate) fallback_host: &'a str,
+}
+
+/// The request document for a request and its body.
+pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, body: &[u8]) -> Vec<u8> {
+    let host = host(head, origin);
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let uri = format!("{}://{host}{target}", origin.scheme);
+    let parts = RequestParts {
+        method: head.method.as_str(),
+        uri: &uri,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        request_id,
+        target: None,
+        body,
+    };
+    let mut document = Vec::new();
+    let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(head.headers.len() + 1);
+    if !head.headers.contains_key(HOST) {
+        headers.push(("host", host.as_bytes()));
+    }
+    headers.extend(head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+    request::write(&mut document, &parts, headers.into_iter());
+    document
+}
+
+/// The host that the client asked for: `:authority` or the target's own, then the header `Host` (RFC 9112 section 3.2.2).
+fn host<'a>(head: &'a Parts, origin: Origin<'a>) -> Cow<'a, str> {
+    match (head.uri.authority(), head.headers.get(HOST)) {
+        (Some(authority), _) => Cow::Borrowed(authority.as_str()),
+        (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
+        (None, None) => Cow::Borrowed(origin.fallback_host),
+    }
+}
+
+/// The answer that a response document describes.
+///
+/// # Errors
+/// One line that says what is wrong with the document.
+pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
+    let parsed = response::parse(document).map_err(|error| error.to_string())?;
+    let status = StatusCode::from_u16(parsed.status).map_err(|_| format!("`StatusCode` is {}", parsed.status))?;
+    let (body, content_type) = match parsed.body {
+        Body::Text(bytes) => (Bytes::from(bytes.into_owned()), TEXT),
+        Body::Json(Cow::Borrowed(text)) => (slice_of(document, text), JSON),
+        Body::Json(Cow::Owned(text)) => (Bytes::from(text), JSON),
+    };
+    // These have no body, and nothing that describes one (RFC 9110 section 6.4.1).
+    let bodyless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let mut answer = Response::new(Full::new(if bodyless { Bytes::new() } else { body }));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    for (name, value) in &parsed.headers {
+        append(headers, name, value)?;
+    }
+    if !bodyless && !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    Ok(answer)
+}
+
+/// The part of `document` that `text` is; `{}` of a document without body is none.
+fn slice_of(document: &Bytes, text: &str) -> Bytes {
+    let whole = document.as_ptr_range();
+    let part = text.as_bytes().as_ptr_range();
+    if whole.start <= part.start && part.end <= whole.end {
+        document.slice_ref(text.as_bytes())
+    } else {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+}
+
+fn append(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
+    let wrong = || format!("the header `{}` is not one that HTTP allows", name.escape_debug());
+    let name: HeaderName = name.parse().map_err(|_| wrong())?;
+    if NOT_THE_MODULES.contains(&name) {
+        return Ok(());
+    }
+    headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(document: &'static str) -> Answer {
+        to_answer(&Bytes::from_static(document.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn headers_of_the_connection_are_dropped_and_others_kept() {
+        let answer = answer(
+            r#"{"JSONBody":1,"Headers":{"connection":"close","Content-Length":"99","Transfer-Encoding":"chunked",
+               "Set-Cookie":["a=1","b=2"],"X-Own":"é"}}"#,
+        );
+        let names: Vec<_> = answer.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["set-cookie", "x-own", "content-type"]);
+        assert_eq!(answer.headers().get_all("set-cookie").iter().count(), 2);
+    }
+
+    #[test]
+    fn bodies_have_their_type() {
+        assert_eq!(answer(r#"{"JSONBody":{"a":1}}"#).headers()[CONTENT_TYPE], "application/json");
+        assert_eq!(answer(r#"{"TextBody":"YQ=="}"#).headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+        assert_eq!(answer(r#"{"TextBody":"YQ==","Headers":{"Content-Type":"a/b"}}"#).headers()[CONTENT_TYPE], "a/b");
+        assert_eq!(answer("{}").headers()[CONTENT_TYPE], "application/json");
+    }
+
+    #[test]
+    fn statuses_without_body_have_none() {
+        for status in [204, 304] {
+            let document = format!(r#"{{"JSONBody":1,"StatusCode":{status}}}"#);
+            let answer = to_answer(&Bytes::from(document)).unwrap();
+            assert!(hyper::body::Body::is_end_stream(answer.body()));
+            assert!(!answer.headers().contains_key(CONTENT_TYPE));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The moment when running calls are given up: the drain time after a request to stop is over.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use tokio::sync::Notify;
+
+/// Tells every call that it is given up. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Drain {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    over: AtomicBool,
+    told: Notify,
+}
+
+impl Drain {
+    /// Gives up the calls that run.
+    pub(crate) fn give_up(&self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.shared.told.notify_waiters();
+    }
+
+    /// The output of `call`, or `None` when it is given up first. Costs nothing while the call does not wait.
+    pub(crate) async fn unless_over<F: Future>(&self, call: F) -> Option<F::Output> {
+        let mut call = pin!(call);
+        let mut over: Option<Pin<Box<_>>> = None;
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(output) = call.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            let over = over.get_or_insert_with(|| Box::pin(self.over()));
+            over.as_mut().poll(context).map(|()| None)
+        })
+        .await
+    }
+
+    async fn over(&self) {
+        let mut told = pin!(self.shared.told.notified());
+        // Registered before the look at the flag: nothing is missed in between.
+        told.as_mut().enable();
+        if !self.shared.over.load(Ordering::SeqCst) {
+            told.await;
+        }
+    }
+}

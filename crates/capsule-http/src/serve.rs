@@ -1,0 +1,143 @@
+//! From start to stop: load, compile, start, listen, drain, stop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use capsule_cmd::exit;
+use capsule_cmd::message::HintExt as _;
+use capsule_cmd::parse::Parsed;
+use capsule_cmd::signals::Shutdown;
+use capsule_hdk::{Buffering, Function, ProcessOutput};
+use capsule_runner::{Mode, Runner};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::idle::Idle;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::{tls, tunnel};
+
+/// Open connections have this long to send what was answered, after the last call ended.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+/// And the last printed lines this long.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Runs the server until it is asked to stop.
+pub(crate) fn run(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("capsule-io")
+        .build()
+        .context("cannot start the I/O threads")?;
+    let result = runtime.block_on(serve(parsed, config));
+    // Guests that still run and the tunnel are not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
+    let shutdown = Shutdown::on_signals().context("cannot listen to signals")?;
+    capsule_cmd::download::install_crypto_provider();
+    // Cheap checks first: a wrong certificate or a port in use is told before a module is compiled.
+    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let socket = bind(&config).await?;
+    let address = socket.local_addr().context("the socket has no address")?;
+    let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
+    let function = function(parsed, &config, Arc::clone(&output)).await?;
+    function.start().await.map_err(|error| {
+        let backtrace = error.trap().map(|trap| trap.backtrace.trim_end().to_owned()).unwrap_or_default();
+        if !backtrace.is_empty() {
+            tracing::warn!("{backtrace}");
+        }
+        anyhow!("module `{}`: {error}", config.source.path.display())
+    })?;
+    let app = Arc::new(App {
+        function: function.clone(),
+        metrics: Metrics::new(),
+        idle: Idle::new(),
+        drain: Drain::default(),
+        max_body: config.limits.max_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
+        access_log: config.access_log,
+        trusted_proxies: config.trusted_proxies.clone(),
+        secure: config.tls.is_some(),
+        address,
+    });
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}");
+    tunnel::open(format!("{scheme}://localhost:{}", address.port()));
+    let listener = Listener::new(socket, acceptor, config.max_connections);
+    let connections = listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
+    tokio::select! {
+        () = stop(&app, &config, connections) => {
+            output.drain(LAST_LINES);
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = shutdown.forced() => {
+            tracing::warn!("stopped at once");
+            Ok(ExitCode::from(exit::FAILURE))
+        }
+    }
+}
+
+async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(config.address)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.address))
+        .hint("choose another port with `--httpPort`, or another address with `--httpHost`")
+}
+
+async fn function(parsed: &Parsed, config: &Config, output: Arc<ProcessOutput>) -> anyhow::Result<Function> {
+    let runner = Runner::new(parsed, &config.limits, Mode::Server)?;
+    let module = runner.load(&config.source).await?;
+    let name = config.source.path.file_stem().unwrap_or_default().to_string_lossy();
+    let settings = Runner::function_config(
+        &name,
+        &config.limits,
+        &config.capabilities,
+        vec![config.source.path.display().to_string()],
+        output,
+        Buffering::Lines,
+    );
+    runner.function(&module, settings)
+}
+
+/// Resolves when the server has a reason to stop.
+async fn stop_reason(shutdown: &Shutdown, config: &Config, app: &App) {
+    let idle = async {
+        match config.stop_after {
+            Some(limit) if !limit.is_zero() => app.idle.passed(limit).await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = shutdown.requested() => tracing::info!("stopping: calls that run have {:?}", config.drain_timeout),
+        () = idle => tracing::info!("stopping: nobody called for {:?}", config.stop_after.unwrap_or_default()),
+    }
+}
+
+/// Refuses waiting calls, lets those that run finish within the drain time, runs `OnStop`, closes the connections.
+async fn stop(app: &App, config: &Config, connections: hyper_util::server::graceful::GracefulShutdown) {
+    let closing = connections.shutdown();
+    let calls = async {
+        let running = app.function.stop(config.drain_timeout).await;
+        if running > 0 {
+            tracing::warn!("{running} calls were given up after {:?}", config.drain_timeout);
+        }
+        app.drain.give_up();
+        tokio::time::sleep(LAST_WRITES).await;
+    };
+    // Connections close by themselves when their calls are answered; idle ones at once.
+    tokio::pin!(calls, closing);
+    tokio::select! {
+        () = &mut calls => {}
+        () = &mut closing => {
+            // The calls of clients that hung up may still run.
+            app.function.stop(config.drain_timeout).await;
+        }
+    }
+}

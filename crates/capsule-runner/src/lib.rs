@@ -1,0 +1,14 @@
+//! What every program that runs modules does with its flags: from checked values and the environment to an engine, its host
+//! functions, and the settings of a function.
+//!
+//! - [`settings`]: limits and capabilities in the words of the host SDK.
+//! - [`environment`]: which variables a module may read.
+//! - [`Runner`]: the engine with the host functions linked, and the module.
+//!
+//! It knows neither arguments nor protocols: a program parses, calls this, and turns events into calls.
+
+pub mod environment;
+mod runner;
+pub mod settings;
+
+pub use runner::{Mode, Runner, hinted};
