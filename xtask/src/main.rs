@@ -2,7 +2,13 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands for a terminal")]
 
+mod bench;
 mod guests;
+mod lint;
+mod pages;
+mod step;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -11,6 +17,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: cargo xtask COMMAND
 
 commands:
+  bench [http] [--rounds=N] [--seconds=N] [--json]   measure against a bare server in the same run
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 
 fn main() -> ExitCode {
@@ -30,6 +37,11 @@ fn run(arguments: &[String]) -> Result<()> {
         [] => bail!("a command is missing\n{USAGE}"),
     };
     match command {
+        "bench" => bench::run(arguments),
+        "test" => test::run(arguments),
+        "lint" => lint::run(arguments),
+        "tidy" => tidy::run(arguments),
+        "bless" => pages::bless(arguments),
         "guests" => guests::run(arguments),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
