@@ -37,6 +37,7 @@ pub(crate) struct Instances {
 }
 
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "an instance is handed from hand to hand: a pointer is moved, not the instance")]
 struct Ledger {
     /// Free instances; the one used last is used first, so that the others can be let go.
     idle: Vec<Box<Instance>>,
@@ -153,6 +154,7 @@ impl Instances {
     }
 
     /// Takes out free instances that were not used for `age`; one always stays.
+    #[expect(clippy::vec_box, reason = "as in the ledger")]
     pub(crate) fn take_aged(&self, age: Duration) -> Vec<Box<Instance>> {
         let mut ledger = self.lock();
         let now = Instant::now();

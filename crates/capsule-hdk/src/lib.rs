@@ -27,7 +27,15 @@
 //! # }
 //! ```
 //!
+//! # A whole runner
+//!
+//! ```no_run
+#![doc = include_str!("../examples/lines.rs")]
+//! ```
+//!
 //! No type of the engine behind it is part of this interface, and nothing here reads flags or the environment.
+
+#![warn(missing_docs)]
 
 mod cache;
 mod call;

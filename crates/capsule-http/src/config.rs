@@ -16,6 +16,9 @@ use capsule_cmd::usage::{Problem, Problems, UsageError};
 
 const SERVER: &str = "Server";
 
+/// A time that is switched off: longer than a server lives, short enough to be added to a clock.
+const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 const HTTP_PORT: Flag =
     Flag::value("httpPort", "PORT", Type::Port, "Port to listen on. Without it a free one is chosen and logged.")
         .default("0")
@@ -167,8 +170,8 @@ impl Config {
             source: source.unwrap_or_else(|| ModuleSource { path: PathBuf::new(), download: None }),
             address: SocketAddr::new(host, parsed.port(&HTTP_PORT).unwrap_or(0)),
             tls,
-            stop_after: parsed.duration(&STOP_AFTER),
-            drain_timeout: parsed.duration(&DRAIN_TIMEOUT).unwrap_or(Duration::MAX),
+            stop_after: parsed.duration(&STOP_AFTER).map(|limit| limit.min(NO_LIMIT)),
+            drain_timeout: parsed.duration(&DRAIN_TIMEOUT).unwrap_or(NO_LIMIT).min(NO_LIMIT),
             max_connections: parsed
                 .count(&MAX_CONNECTIONS)
                 .and_then(|count| usize::try_from(count).ok())

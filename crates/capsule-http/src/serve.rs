@@ -122,22 +122,17 @@ async fn stop_reason(shutdown: &Shutdown, config: &Config, app: &App) {
 
 /// Refuses waiting calls, lets those that run finish within the drain time, runs `OnStop`, closes the connections.
 async fn stop(app: &App, config: &Config, connections: hyper_util::server::graceful::GracefulShutdown) {
-    let closing = connections.shutdown();
     let calls = async {
         let running = app.function.stop(config.drain_timeout).await;
         if running > 0 {
             tracing::warn!("{running} calls were given up after {:?}", config.drain_timeout);
         }
         app.drain.give_up();
-        tokio::time::sleep(LAST_WRITES).await;
     };
-    // Connections close by themselves when their calls are answered; idle ones at once.
-    tokio::pin!(calls, closing);
-    tokio::select! {
-        () = &mut calls => {}
-        () = &mut closing => {
-            // The calls of clients that hung up may still run.
-            app.function.stop(config.drain_timeout).await;
-        }
+    // Idle connections are closed at once, the others when their calls are answered.
+    let closing = tokio::time::timeout(config.drain_timeout + LAST_WRITES, connections.shutdown());
+    let ((), closed) = tokio::join!(calls, closing);
+    if closed.is_err() {
+        tracing::warn!("connections that clients keep busy were cut");
     }
 }

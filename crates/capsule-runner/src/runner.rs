@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use capsule_cmd::capabilities::{Capabilities, cache_dir};
+use capsule_cmd::capabilities::{CACHE_DIR, Capabilities, cache_dir};
 use capsule_cmd::download::{self, Options};
 use capsule_cmd::limits::Limits;
 use capsule_cmd::message::HintExt as _;
@@ -46,7 +46,16 @@ impl Runner {
         }
         config.cache = cache_dir(parsed, |name| std::env::var_os(name));
         config.pooling = mode == Mode::Server;
-        let engine = Engine::new(&config).map_err(hinted)?;
+        let engine = match Engine::new(&config) {
+            // A home that cannot be written, as in many containers: nobody asked for a cache there.
+            Err(error) if config.cache.is_some() && !parsed.is_given(&CACHE_DIR) => {
+                tracing::warn!("compiled modules are not kept: {error}");
+                config.cache = None;
+                Engine::new(&config)
+            }
+            engine => engine,
+        };
+        let engine = engine.map_err(hinted)?;
         let mut functions = HostFunctions::new();
         capsule_hostfns::standard(&mut functions);
         let host = Host::new(&engine, &functions).map_err(hinted)?;

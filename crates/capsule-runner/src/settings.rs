@@ -8,8 +8,8 @@ use capsule_hdk::{Capabilities, Contract, Folder, Limits, Network, Reach};
 
 /// A size or a count that is switched off.
 const NO_LIMIT: usize = usize::MAX;
-/// A pause that is switched off: a day.
-const NO_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A time that is switched off: longer than a program lives, short enough to be added to a clock.
+const NO_TIME_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// A size or a count; `None` is no limit.
 pub fn size(limit: Option<u64>) -> usize {
@@ -19,11 +19,11 @@ pub fn size(limit: Option<u64>) -> usize {
 /// The limits of a function.
 pub fn limits(flags: &Flags) -> Limits {
     let mut limits = Limits::default();
-    limits.call_timeout = flags.call_timeout;
+    limits.call_timeout = flags.call_timeout.map(|limit| limit.min(NO_TIME_LIMIT));
     limits.memory = size(flags.max_memory);
     limits.result = size(flags.max_result);
     limits.queue = size(flags.max_queue);
-    limits.queue_timeout = flags.queue_timeout.unwrap_or(NO_TIME_LIMIT);
+    limits.queue_timeout = flags.queue_timeout.unwrap_or(NO_TIME_LIMIT).min(NO_TIME_LIMIT);
     limits.host_memory = size(flags.max_host_memory);
     // A body becomes a document: characters may grow sixfold when they are escaped, and its headers go beside it.
     limits.argument = size(flags.max_body).saturating_mul(6).saturating_add(1 << 20);
