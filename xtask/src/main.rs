@@ -17,6 +17,10 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: cargo xtask COMMAND
 
 commands:
+  test [ARGUMENT...]           install what tests need and run every test; with arguments, `cargo test ARGUMENT...` alone
+  lint                         formats, clippy, documentation, features, licences, known vulnerabilities, Go, tidy
+  tidy                         what no compiler checks: dependencies between crates, papers, fixtures, flag pages
+  bless                        write docs/flags-*.md from the programs
   bench [http] [--rounds=N] [--seconds=N] [--json]   measure against a bare server in the same run
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 

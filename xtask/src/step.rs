@@ -34,7 +34,8 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
 /// the command succeeded.
 pub(crate) fn run_lines(mut command: Command, mut line: impl FnMut(&str)) -> Result<bool> {
     announce(&command);
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", shown(&command)))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", shown(&command)))?;
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut bytes = Vec::new();
@@ -48,7 +49,8 @@ pub(crate) fn run_lines(mut command: Command, mut line: impl FnMut(&str)) -> Res
 
 /// The stdout of a command that has to succeed; nothing is shown.
 pub(crate) fn output(mut command: Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", shown(&command)))?;
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", shown(&command)))?;
     if !output.status.success() {
         bail!("{} failed ({})", shown(&command), output.status);
     }

@@ -155,7 +155,6 @@ fn tools() -> Result<()> {
     }
 }
 
-
 fn tinygo() -> String {
     let version = step::is_installed("tinygo").then(|| step::output(command(".", &["tinygo", "version"])));
     match version {
