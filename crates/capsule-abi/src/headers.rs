@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::DocumentError;
 use crate::json::{self, Level};
+use crate::reader::Reader;
 
 /// One header: name and value. Borrows from the document where it can.
 pub type Header<'a> = (Cow<'a, str>, Cow<'a, str>);
@@ -78,9 +79,28 @@ pub fn to_text<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> St
 /// When the text with braces around it is not a JSON object of texts.
 pub fn parse_text(text: &str) -> Result<Vec<(String, String)>, DocumentError> {
     let object = format!("{{{text}}}");
-    let pairs: Pairs<'_> = serde_json::from_str(&object)
-        .map_err(|error| DocumentError::new(format!("the `Headers` text is not valid: {error}")))?;
-    Ok(pairs.0.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    let mut headers = Vec::new();
+    Reader::new("`Headers`", object.as_bytes())?.document(|reader, name| {
+        headers.push((name.to_owned(), reader.string()?.into_owned()));
+        Ok(())
+    })?;
+    Ok(headers)
+}
+
+/// Reads a `Headers` object with the reader of modules: each value a text, a list of texts, or null.
+pub(crate) fn read_object(reader: &mut Reader<'_>) -> Result<Vec<Header<'static>>, DocumentError> {
+    let mut headers = Vec::new();
+    reader.object(|reader, name| {
+        let mut push = |value: Cow<'_, str>| headers.push((name.to_owned().into(), value.into_owned().into()));
+        if reader.peek() == Some(b'[') {
+            return reader.list(|reader| reader.string().map(&mut push));
+        }
+        if let Some(pair) = reader.text()? {
+            push(pair);
+        }
+        Ok(())
+    })?;
+    Ok(headers)
 }
 
 /// Writes the pairs of the `Headers` string, as plain text or inside a JSON string.

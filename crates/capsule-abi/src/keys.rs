@@ -1,9 +1,8 @@
 //! The answer of `hostCacheKeys` and `hostRedisKeys`: `{"keys":["k1","k2"]}`.
 
-use serde::Deserialize;
-
 use crate::DocumentError;
 use crate::json;
+use crate::reader::Reader;
 
 /// Appends the document. Bytes of a key that are not UTF-8 become U+FFFD.
 pub fn write<'a>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'a [u8]>) {
@@ -22,13 +21,15 @@ pub fn write<'a>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'a [u8]>) {
 /// # Errors
 /// When it is not an object with a list of texts.
 pub fn parse(document: &[u8]) -> Result<Vec<String>, DocumentError> {
-    let document: Document = serde_json::from_slice(document).map_err(|error| DocumentError::syntax("keys", &error))?;
-    Ok(document.keys)
-}
-
-#[derive(Deserialize)]
-struct Document {
-    keys: Vec<String>,
+    let mut keys = Vec::new();
+    Reader::new("keys", document)?.document(|reader, name| match name {
+        "keys" => reader.list(|reader| {
+            keys.push(reader.string()?.into_owned());
+            Ok(())
+        }),
+        _ => reader.raw().map(drop),
+    })?;
+    Ok(keys)
 }
 
 #[cfg(test)]

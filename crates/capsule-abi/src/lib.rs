@@ -38,6 +38,7 @@ mod json;
 pub mod keys;
 pub mod names;
 pub mod outbound;
+mod reader;
 pub mod request;
 pub mod response;
 

@@ -12,6 +12,7 @@ use crate::DocumentError;
 use crate::body;
 use crate::headers::{self, Header, Pairs};
 use crate::json;
+use crate::reader::Reader;
 
 /// What a module wants sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,19 +151,26 @@ pub fn write_response<'a>(
 /// # Errors
 /// When the document is not JSON, has no `StatusCode`, or `Base64Body` does not decode.
 pub fn parse_response(document: &[u8]) -> Result<OutboundResponse<'_>, DocumentError> {
-    let document: ResponseDocument<'_> =
-        serde_json::from_slice(document).map_err(|error| DocumentError::syntax("outbound response", &error))?;
-    let (body, is_json) = match (document.base64_body, document.json_body, document.text_body) {
+    let (mut text, mut json, mut base64, mut status) = (None, None, None, None);
+    let mut headers = Vec::new();
+    Reader::new("outbound response", document)?.document(|reader, name| {
+        match name {
+            "TextBody" => text = reader.text()?,
+            "JSONBody" => json = Some(reader.raw()?),
+            "Base64Body" => base64 = reader.text()?,
+            "Headers" => headers = headers::read_object(reader)?,
+            "StatusCode" => status = Some(reader.number()?),
+            _ => drop(reader.raw()?),
+        }
+        Ok(())
+    })?;
+    let status = status.ok_or_else(|| DocumentError::new("the outbound response document lacks `StatusCode`"))?;
+    let (body, is_json) = match (base64, json, text) {
         (Some(base64), _, _) => (Cow::Owned(body::read_base64("Base64Body", &base64)?), false),
-        (None, Some(raw), _) => (Cow::Borrowed(raw.get().as_bytes()), true),
+        (None, Some(json), _) => (Cow::Borrowed(json.as_bytes()), true),
         (None, None, text) => (body::into_bytes(text.unwrap_or_default()), false),
     };
-    Ok(OutboundResponse {
-        status: document.status_code,
-        headers: document.headers.unwrap_or_default().0,
-        body,
-        is_json,
-    })
+    Ok(OutboundResponse { status, headers, body, is_json })
 }
 
 /// Whether a content type is JSON: `application/json` or any `+json`, parameters ignored.
@@ -200,25 +208,6 @@ struct RequestDocument<'a> {
     headers: Option<Pairs<'a>>,
     #[serde(borrow, default, rename = "Method")]
     method: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct ResponseDocument<'a> {
-    #[serde(borrow, default, rename = "TextBody")]
-    text_body: Option<Cow<'a, str>>,
-    // A null is a JSON body here, unlike an absent field.
-    #[serde(borrow, default, rename = "JSONBody", deserialize_with = "present")]
-    json_body: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "Base64Body")]
-    base64_body: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "Headers")]
-    headers: Option<Pairs<'a>>,
-    #[serde(rename = "StatusCode")]
-    status_code: u16,
-}
-
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -14,13 +14,11 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use crate::DocumentError;
 use crate::body;
-use crate::headers::{self, Header, Text};
+use crate::headers::{self, Header};
 use crate::json::{self, Level};
+use crate::reader::Reader;
 
 /// What a runner knows about a request. Everything is borrowed; the document is written straight from it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,66 +105,64 @@ pub struct Request<'a> {
 /// # Errors
 /// When the document is not a JSON object with these fields, or `Headers` or `Base64Body` does not decode.
 pub fn parse(document: &[u8]) -> Result<Request<'_>, DocumentError> {
-    let document: Document<'_> =
-        serde_json::from_slice(document).map_err(|error| DocumentError::syntax("request", &error))?;
-    let headers = match (document.header_list, document.headers) {
-        (Some(list), _) => list.into_iter().map(|(Text(name), Text(value))| (name, value)).collect(),
-        (None, Some(text)) => parse_headers(text)?,
+    let mut request = Request::default();
+    let (mut path, mut query) = (None, None);
+    let (mut list, mut text, mut base64) = (None, None, None);
+    Reader::new("request", document)?.document(|reader, name| {
+        match name {
+            "Body" => request.body = body::into_bytes(reader.text()?.unwrap_or_default()),
+            "URI" => request.uri = reader.text()?.unwrap_or_default(),
+            "Method" => request.method = reader.text()?.unwrap_or_default(),
+            "RequestId" => request.request_id = reader.text()?.unwrap_or_default(),
+            "Path" => path = reader.text()?,
+            "Query" => query = reader.text()?,
+            "Target" => request.target = reader.text()?,
+            "Base64Body" => base64 = reader.text()?,
+            "HeaderList" => list = Some(read_list(reader)?),
+            // Raw: `HeaderList` says the same, and two levels of escapes need not be undone for nothing.
+            "Headers" => text = Some(reader.raw()?),
+            _ => drop(reader.raw()?),
+        }
+        Ok(())
+    })?;
+    request.headers = match (list, text) {
+        (Some(list), _) => list,
+        (None, Some(text)) => {
+            let text = Reader::new("request", text.as_bytes())?.text()?.unwrap_or_default();
+            headers::parse_text(&text)?.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+        }
         (None, None) => Vec::new(),
     };
-    let (path, query) = match (document.path, document.query) {
-        (Some(path), query) => (path, query.unwrap_or_default()),
-        (None, _) => {
-            let (path, query) = split_uri(&document.uri);
+    (request.path, request.query) = match path {
+        Some(path) => (path, query.unwrap_or_default()),
+        None => {
+            let (path, query) = split_uri(&request.uri);
             (Cow::Owned(path.to_owned()), Cow::Owned(query.to_owned()))
         }
     };
-    let body = match document.base64_body {
-        Some(text) => Cow::Owned(body::read_base64("Base64Body", &text)?),
-        None => body::into_bytes(document.body),
-    };
-    Ok(Request {
-        method: document.method,
-        uri: document.uri,
-        path,
-        query,
-        request_id: document.request_id,
-        target: document.target,
-        headers,
-        body,
-    })
+    if let Some(base64) = base64 {
+        request.body = Cow::Owned(body::read_base64("Base64Body", &base64)?);
+    }
+    Ok(request)
 }
 
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow, default, rename = "Body")]
-    body: Cow<'a, str>,
-    #[serde(borrow, default, rename = "URI")]
-    uri: Cow<'a, str>,
-    #[serde(borrow, default, rename = "Method")]
-    method: Cow<'a, str>,
-    // Raw: `HeaderList` says the same, and two levels of escapes need not be undone for nothing.
-    #[serde(borrow, default, rename = "Headers")]
-    headers: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "Path")]
-    path: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "Query")]
-    query: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "RequestId")]
-    request_id: Cow<'a, str>,
-    #[serde(borrow, default, rename = "HeaderList")]
-    header_list: Option<Vec<(Text<'a>, Text<'a>)>>,
-    #[serde(borrow, default, rename = "Target")]
-    target: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "Base64Body")]
-    base64_body: Option<Cow<'a, str>>,
-}
-
-fn parse_headers(raw: &RawValue) -> Result<Vec<Header<'static>>, DocumentError> {
-    let text: Cow<'_, str> = serde_json::from_str::<Text<'_>>(raw.get())
-        .map_err(|error| DocumentError::new(format!("the `Headers` text is not valid: {error}")))?
-        .0;
-    Ok(headers::parse_text(&text)?.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+fn read_list<'a>(reader: &mut Reader<'a>) -> Result<Vec<Header<'a>>, DocumentError> {
+    let mut headers = Vec::with_capacity(8);
+    reader.list(|reader| {
+        let mut pair = [Cow::Borrowed(""), Cow::Borrowed("")];
+        let mut places = pair.iter_mut();
+        reader.list(|reader| {
+            let text = reader.string()?;
+            if let Some(place) = places.next() {
+                *place = text;
+            }
+            Ok(())
+        })?;
+        let [name, value] = pair;
+        headers.push((name, value));
+        Ok(())
+    })?;
+    Ok(headers)
 }
 
 /// Path and query (without `?`) of an absolute URI, or of a bare path. An empty path is `/`.
@@ -250,8 +246,8 @@ mod tests {
     #[test]
     fn errors_say_what_is_wrong() {
         for (document, expected) in [
-            ("", "the request document is not valid: EOF while parsing a value at line 1 column 0"),
-            (r#"{"Headers":"x"}"#, "the `Headers` text is not valid: key must be a string at line 1 column 2"),
+            ("", "the request document is not valid: expected an object at byte 0"),
+            (r#"{"Headers":"x"}"#, "the `Headers` document is not valid: expected a text at byte 1"),
             (r#"{"Base64Body":"*"}"#, "`Base64Body` is not base64: Invalid symbol 42, offset 0."),
         ] {
             assert_eq!(parse(document.as_bytes()).unwrap_err().to_string(), expected);
