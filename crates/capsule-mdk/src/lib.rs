@@ -21,7 +21,7 @@
 //! - Exports: [`handle!`], [`handle_json!`], [`handle_http!`], [`handle_http_raw!`], [`on_start!`], [`on_stop!`],
 //!   [`on_health!`], [`on_metrics!`], [`reactor!`].
 //! - Types of handlers: [`Request`], [`Response`], [`Result`].
-//! - Host functions: [`print`], [`log`], [`talk`], [`get_env`], [`read_file`], [`write_file`], [`cache`], [`redis`], [`http`].
+//! - Host functions: [`print()`], [`log()`], [`talk`], [`get_env`], [`read_file`], [`write_file`], [`cache`], [`redis`], [`http`].
 //! - Tests without wasm: everywhere but on wasm32, host functions go to an in-memory stand-in, [`standin`].
 //!
 //! # Memory
