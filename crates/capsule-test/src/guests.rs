@@ -1,8 +1,11 @@
 //! Where the modules of this repository are: `functions/` and `fixtures/`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+
+use crate::program::{Program, profile_folder};
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -17,6 +20,47 @@ pub fn root() -> PathBuf {
 pub fn function(path: &str) -> anyhow::Result<PathBuf> {
     existing(root().join("functions").join(path), "`cargo xtask guests` builds it")
 }
+
+/// The Go variant of an example function, such as `hello`, built now. The compiler's own cache makes that fast from the second
+/// time on.
+///
+/// # Errors
+/// Go (1.24 or later) is not installed, or the function does not compile.
+pub fn function_in_go(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = profile_folder()?.join("test-guests");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let module = folder.join(format!("{name}.wasm"));
+    // Tests that run at the same time never see a half file.
+    let unfinished = tempfile::Builder::new().prefix(name).tempfile_in(&folder)?.into_temp_path();
+    let finished = Program::tool("go", "golang-go")?
+        .current_dir(root().join("functions").join(name).join("go"))
+        .envs(GO_SETTINGS.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOFLAGS", "-mod=readonly")])
+        .args(["build", "-trimpath", "-ldflags=-s -w", "-buildmode=c-shared", "-o"])
+        .arg(&unfinished)
+        .arg(".")
+        .start()?
+        .wait(GO_BUILD)?;
+    finished.success().with_context(|| format!("`functions/{name}/go` cannot be built"))?;
+    unfinished.persist(&module).with_context(|| format!("cannot write `{}`", module.display()))?;
+    Ok(module)
+}
+
+/// Where Go keeps and finds what it builds with.
+const GO_SETTINGS: [&str; 10] = [
+    "HOME",
+    "GOCACHE",
+    "GOMODCACHE",
+    "GOPATH",
+    "GOPROXY",
+    "GOSUMDB",
+    "GOTOOLCHAIN",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+];
+/// The standard library for WebAssembly is compiled at the first time.
+const GO_BUILD: Duration = Duration::from_secs(300);
 
 /// A guest of the tests, such as `counter.wat`.
 ///

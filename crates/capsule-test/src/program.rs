@@ -130,7 +130,7 @@ impl Program {
 }
 
 /// `target/<profile>`: the folder above the one that test executables are in.
-fn profile_folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn profile_folder() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe().context("cannot find the test's own executable")?;
     let folder = test.parent().context("the test has no folder")?;
     let folder = if folder.ends_with("deps") { folder.parent().context("`deps` has no folder")? } else { folder };

@@ -122,7 +122,16 @@ impl HttpStub {
     /// # Errors
     /// No port is free.
     pub fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
+        Self::start_on(0)
+    }
+
+    /// Starts it on this port, for modules that know no other.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn start_on(port: u16) -> anyhow::Result<Self> {
+        let listener =
+            TcpListener::bind(("127.0.0.1", port)).with_context(|| format!("port {port} of 127.0.0.1 is not free"))?;
         let stub = Self { address: listener.local_addr()?, shared: Arc::default() };
         let shared = Arc::clone(&stub.shared);
         std::thread::spawn(move || {
