@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use capsule_abi::headers::Header;
 use capsule_abi::request::{self, RequestParts};
 use capsule_abi::response::{self, Body};
 use http_body_util::Full;
@@ -54,10 +55,9 @@ pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, bod
     };
     let mut document = Vec::new();
     let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(head.headers.len() + 1);
-    if !head.headers.contains_key(HOST) {
-        headers.push(("host", host.as_bytes()));
-    }
-    headers.extend(head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+    headers.push(("host", host.as_bytes()));
+    let others = head.headers.iter().filter(|(name, _)| *name != HOST);
+    headers.extend(others.map(|(name, value)| (name.as_str(), value.as_bytes())));
     request::write(&mut document, &parts, headers.into_iter());
     document
 }
@@ -91,6 +91,7 @@ pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
     for (name, value) in &parsed.headers {
         append(headers, name, value)?;
     }
+    drop_nominated(headers, &parsed.headers);
     if !bodyless && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, content_type);
     }
@@ -105,6 +106,14 @@ fn slice_of(document: &Bytes, text: &str) -> Bytes {
         document.slice_ref(text.as_bytes())
     } else {
         Bytes::copy_from_slice(text.as_bytes())
+    }
+}
+
+/// `Connection` nominates further headers that belong to the connection alone (RFC 9110 section 7.6.1).
+fn drop_nominated(headers: &mut HeaderMap, given: &[Header<'_>]) {
+    let lists = given.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+    for name in lists.flat_map(|(_, list)| list.split(',')) {
+        headers.remove(name.trim());
     }
 }
 
