@@ -23,7 +23,9 @@ const PARAMS: Flag = Flag::value(
 
 /// The limits that mean something for one call.
 const LIMITS: &[Flag] = &[
-    limits::CALL_TIMEOUT.default("none"),
+    limits::CALL_TIMEOUT.default("none").help(
+        "The longest time of the call, the module's start included, or of a plain command. Past it, it is ended.",
+    ),
     limits::MAX_MEMORY,
     limits::MAX_BODY.help("The largest argument. A larger one is refused."),
     limits::MAX_RESULT,

@@ -123,6 +123,35 @@ fn the_hooks_run_around_the_call() {
 }
 
 #[test]
+fn what_goes_wrong_in_on_stop_does_not_cost_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(fixture("lifecycle.wat")).unwrap();
+    let hook = "(func (export \"OnStop\")";
+    for (body, warning) in [
+        ("(unreachable)", "OnStop: the module trapped: wasm `unreachable` instruction executed"),
+        ("(loop $forever (br $forever))", "OnStop"),
+    ] {
+        let module = folder.path().join("stop.wat");
+        std::fs::write(&module, text.replace(hook, &format!("{hook} {body}"))).unwrap();
+        let finished = capsule().arg(&module).run().unwrap();
+        assert_eq!((finished.code, finished.stdout().as_str()), (Some(0), "OnStart\ncall\ndone\n"), "{finished:?}");
+        assert!(finished.stderr().contains(warning), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_start_that_does_not_end_counts_as_the_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(fixture("lifecycle.wat")).unwrap();
+    let module = folder.path().join("start.wat");
+    let hook = "(func (export \"OnStart\")";
+    std::fs::write(&module, text.replace(hook, &format!("{hook} (loop $forever (br $forever))"))).unwrap();
+    let finished = capsule().arg(&module).arg("--callTimeout=100ms").run().unwrap();
+    assert_eq!((finished.code, finished.stdout().as_str()), (Some(1), ""), "{finished:?}");
+    assert!(finished.stderr().contains("exceeded its time limit of 100ms (flag `--callTimeout`)"), "{finished:?}");
+}
+
+#[test]
 fn output_passes_through_unchanged() {
     // Three writes without a newline at the end, then the result.
     check(&tricks(&["n"]), 0, "ab\nc\n", "");

@@ -1,5 +1,8 @@
 //! What ends the program from outside.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use capsule_test::DEADLINE;
@@ -25,24 +28,47 @@ fn a_signal_ends_a_module_at_once_with_the_shells_code() {
 
 #[test]
 fn a_signal_ends_a_module_that_waits_for_a_reader() {
-    let folder = tempfile::tempdir().unwrap();
-    let pipe = folder.path().join("pipe");
-    Program::tool("mkfifo", "coreutils").unwrap().arg(&pipe).run().unwrap().success().unwrap();
-    // Open for both: it never blocks here, and it is never read.
-    let open = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let (_folder, path, pipe) = pipe();
     let process = Program::tool("sh", "dash")
         .unwrap()
         .args(["-c", "exec \"$0\" \"$1\" > \"$2\"", env!("CARGO_BIN_EXE_capsule")])
         .arg(fixture("command-yes.wat"))
-        .arg(&pipe)
+        .arg(&path)
         .start()
         .unwrap();
     let deadline = Instant::now() + DEADLINE;
-    while rustix::io::ioctl_fionread(&open).unwrap() < PIPE_CAPACITY {
+    while rustix::io::ioctl_fionread(&pipe).unwrap() < PIPE_CAPACITY {
         assert!(Instant::now() < deadline, "the pipe is never full");
         std::thread::yield_now();
     }
     process.signal(Signal::INT).unwrap();
     let finished = process.wait(DEADLINE).unwrap();
     assert_eq!(finished.code, Some(130), "{finished:?}");
+}
+
+#[test]
+fn a_signal_ends_a_module_that_waits_for_input() {
+    let (_folder, path, mut pipe) = pipe();
+    let process = Program::tool("sh", "dash")
+        .unwrap()
+        .args(["-c", "exec \"$0\" \"$1\" < \"$2\"", env!("CARGO_BIN_EXE_capsule")])
+        .arg(fixture("command-cat.wat"))
+        .arg(&path)
+        .start()
+        .unwrap();
+    // Its answer shows that it reads; then nothing more comes.
+    pipe.write_all(b"first line\n").unwrap();
+    process.wait_for_line(Stream::Stdout, "first line").unwrap();
+    process.signal(Signal::INT).unwrap();
+    let finished = process.wait(DEADLINE).unwrap();
+    assert_eq!((finished.code, finished.stderr().as_str()), (Some(130), ""), "{finished:?}");
+}
+
+/// A named pipe, open for both: it never blocks here, and never ends.
+fn pipe() -> (tempfile::TempDir, PathBuf, File) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    Program::tool("mkfifo", "coreutils").unwrap().arg(&path).run().unwrap().success().unwrap();
+    let pipe = File::options().read(true).write(true).open(&path).unwrap();
+    (folder, path, pipe)
 }

@@ -62,6 +62,12 @@ fn version() {
 }
 
 #[test]
+fn completions() {
+    let script = capsule().arg("--completions=bash").run().unwrap().success().unwrap().stdout();
+    assert!(script.contains("--params=") && script.contains("capsule"), "{script}");
+}
+
+#[test]
 fn all_forms_of_a_flag_mean_the_same() {
     let wasm = fixture("tricks.wat").display().to_string();
     for words in [
