@@ -1,12 +1,12 @@
 //! The host functions that every Capsule runner offers, one file per family.
 //!
-//! - [`print`][]: `hostPrintString`, `hostLogString`, `hostTalk`.
-//! - [`env`][]: `hostGetEnv`.
-//! - [`files`][]: `hostReadFile`, `hostWriteFile`.
-//! - [`http`][]: `hostHTTP`.
-//! - [`cache`][]: `hostCacheSet`, `hostCacheGet`, `hostCacheDel`, `hostCacheKeys`.
-//! - [`redis`][]: `hostRedisSet`, `hostRedisGet`, `hostRedisDel`, `hostRedisKeys`.
-//! - [`messaging`][]: the names of the NATS and MQTT runners, which answer F elsewhere.
+//! - [`print`](mod@print): `hostPrintString`, `hostLogString`, `hostTalk`.
+//! - [`env`](mod@env): `hostGetEnv`.
+//! - [`files`](mod@files): `hostReadFile`, `hostWriteFile`.
+//! - [`http`](mod@http): `hostHTTP`.
+//! - [`cache`](mod@cache): `hostCacheSet`, `hostCacheGet`, `hostCacheDel`, `hostCacheKeys`.
+//! - [`redis`](mod@redis): `hostRedisSet`, `hostRedisGet`, `hostRedisDel`, `hostRedisKeys`.
+//! - [`messaging`](mod@messaging): the names of the NATS and MQTT runners, which answer F elsewhere.
 //!
 //! Each family but the last is behind a cargo feature of its name; all are on by default. What each import takes and answers
 //! is in `docs/abi.md`, sections 2 and 4.

@@ -220,11 +220,17 @@ impl Redis {
             }
         });
         let answer = tokio::time::timeout_at(latest, work).await;
-        let answer = answer.map_err(|_| format!("Redis at {} does not answer in time", settings.info.addr()))?;
         match answer {
-            Ok(Value::ServerError(error)) => Err(self.text(settings, &error.into())),
-            Ok(value) => Ok(value),
-            Err(error) => Err(self.text(settings, &error)),
+            Ok(Ok(Value::ServerError(error))) => Err(self.text(settings, &error.into())),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) if !error.is_timeout() => Err(self.text(settings, &error)),
+            Ok(Err(_)) | Err(_) => {
+                // A server that is cut off does not close its connection: the next command starts with a new one.
+                if let Ok(mut connection) = self.connection.try_lock() {
+                    *connection = None;
+                }
+                Err(format!("Redis at {} does not answer in time", settings.info.addr()))
+            }
         }
     }
 

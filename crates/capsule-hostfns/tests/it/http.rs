@@ -308,3 +308,10 @@ async fn a_server_that_is_away_is_a_failure_without_the_password() {
     let error = operator().framed(&[&get(&stub.url("/"))]).await.unwrap_err();
     assert!(error.starts_with("cannot reach `127.0.0.1`: "), "{error}");
 }
+
+#[tokio::test]
+async fn https_to_a_server_without_it_is_a_failure() {
+    let stub = HttpStub::start().unwrap();
+    let error = operator().framed(&[&get(&format!("https://{}/", stub.address()))]).await.unwrap_err();
+    assert!(error.starts_with("cannot reach `127.0.0.1`: "), "{error}");
+}

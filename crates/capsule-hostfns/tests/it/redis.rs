@@ -1,6 +1,8 @@
 //! `hostRedisSet`, `hostRedisGet`, `hostRedisDel` and `hostRedisKeys`, with a real server.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use capsule_hdk::Reach;
@@ -8,6 +10,8 @@ use capsule_hostfns::Services;
 use capsule_hostfns::cache::Cache;
 use capsule_hostfns::redis::{Redis, RedisSettings};
 use capsule_test::redis::Redis as RedisServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::guest::Guest;
 
@@ -220,7 +224,7 @@ async fn the_address_policy_applies_to_the_functions_own_server_only() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_a_failure_before_the_call_ends() {
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("redis://:hidden@{}", silent.local_addr().unwrap());
     let guest = Guest::with("hostRedisGet", 1, |config| {
         config.capabilities.environment.push(("REDIS_URI".into(), uri));
@@ -232,4 +236,56 @@ async fn a_server_that_says_nothing_is_a_failure_before_the_call_ends() {
         let error = guest.framed(&["k"]).await.unwrap_err();
         assert!(error.contains("does not answer in time") && !error.contains("hidden"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_went_silent_is_replaced() {
+    let server = RedisServer::start().unwrap();
+    let (way, cut) = way_that_can_be_cut(server.address()).await;
+    let get = Guest::with("hostRedisGet", 1, |config| {
+        config.capabilities.environment.push(("REDIS_ADDR".into(), way.to_string()));
+        config.capabilities.network.reach = Reach::Operator;
+        config.limits.call_timeout = Some(Duration::from_secs(2));
+        Services::default()
+    });
+    assert_eq!(get.framed(&["k"]).await, Err("redis: nil".into()));
+    cut.store(true, Ordering::SeqCst);
+    let error = get.framed(&["k"]).await.unwrap_err();
+    assert!(error.contains("does not answer in time"), "{error}");
+    assert_eq!(get.framed(&["k"]).await, Err("redis: nil".into()));
+}
+
+/// Passes connections on to `server`. Once cut, the first one loses what the client sends, and nobody is told.
+async fn way_that_can_be_cut(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let cut = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&cut);
+    tokio::spawn(async move {
+        let mut lost = Some(first);
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = TcpStream::connect(server).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            let lost = lost.take();
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                while from_client.read_buf(&mut bytes).await.is_ok_and(|count| count > 0) {
+                    if lost.as_ref().is_none_or(|lost| !lost.load(Ordering::SeqCst)) {
+                        to_server.write_all(&bytes).await.unwrap();
+                    }
+                    bytes.clear();
+                }
+            });
+        }
+    });
+    (address, cut)
+}
+
+#[tokio::test]
+async fn tls_to_a_server_without_it_is_a_failure() {
+    let server = RedisServer::start().unwrap();
+    let [_, get, ..] = guests(&[("REDIS_URI", format!("rediss://:hidden@127.0.0.1:{}", server.port()))], "");
+    let error = get.framed(&["k"]).await.unwrap_err();
+    assert!(!error.contains("hidden"), "{error}");
 }
