@@ -42,7 +42,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let _ = request.into_body().collect().await;
     let mut answer = Response::new(Full::new(Bytes::from_static(br#"{"message":"hello"}"#)));
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     headers.insert("x-request-id", HeaderValue::from_static("00000000-00000000"));
     Ok(answer)
 }
