@@ -117,13 +117,15 @@ impl Function {
     /// # Errors
     /// [`LoadError`] that names every export and import that does not fit.
     pub fn new(host: &Host, module: &Module, config: FunctionConfig) -> Result<Function, LoadError> {
-        if module.exports(names::CALL_HANDLE_HTTP_2022) {
+        let of_2022 = if module.exports(names::CALL_HANDLE_HTTP_2022) {
+            Some("export `callHandleHttp`".to_owned())
+        } else {
+            host.import_without_result(module).map(|name| format!("import `{name}` has no result"))
+        };
+        if let Some(sign) = of_2022 {
             return Err(LoadError::new(
                 LoadErrorKind::OtherAbi,
-                format!(
-                    "module `{}` was made for Capsule of 2022 (export `callHandleHttp`), another ABI",
-                    module.name()
-                ),
+                format!("module `{}` was made for Capsule of 2022 ({sign}), another ABI", module.name()),
             )
             .with_hint("build it with a module SDK of v0.0.6 or later"));
         }
@@ -326,14 +328,20 @@ impl Inner {
             let _active = engine.ticker().activate();
             match within(Some(deadline), instance.stop(deadline)).await {
                 Some(Ok(())) => {}
+                Some(Err(CallError::Deadline(_))) | None => {
+                    tracing::warn!(function = name, "OnStop exceeded its limit of {STOP_LIMIT:?}");
+                }
                 Some(Err(error)) => tracing::warn!(function = name, "OnStop: {error}"),
-                None => tracing::warn!(function = name, "OnStop exceeded its limit of {STOP_LIMIT:?}"),
             }
             instance.output().finish_now();
             engine.bury(instance);
         });
-        let running = Running::new(self.template.engine.long(), &self.lane, HangUp::RunOn, Some(deadline), future);
-        let _ = running.await;
+        // It notices its deadline by itself, except when it waits for its turn behind other guests.
+        let last = Some(deadline + STOP_LIMIT);
+        let running = Running::new(self.template.engine.long(), &self.lane, HangUp::RunOn, last, future);
+        if running.await.is_err() {
+            tracing::warn!(function = self.template.surroundings.name, "OnStop was given up: it found no turn to run");
+        }
     }
 
     /// Sees to it that instances which nobody uses are let go.
@@ -463,7 +471,8 @@ impl Command {
     /// # Errors
     /// [`CallError`] for traps and limits.
     pub async fn run(self) -> Result<i32, CallError> {
-        let deadline = self.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
+        let timeout = self.template.surroundings.limits.call_timeout;
+        let deadline = timeout.map(|limit| Instant::now() + limit);
         let long = Arc::clone(self.template.engine.long());
         let lane = Arc::clone(&self.lane);
         let future = Box::pin(async move {
@@ -475,7 +484,8 @@ impl Command {
         });
         match Running::new(&long, &lane, HangUp::Cancel, deadline, future).await {
             Ok(result) => result,
-            Err(_) => Err(CallError::Runner("the command was lost".into())),
+            Err(Lost::Deadline) => Err(CallError::Deadline(timeout.unwrap_or_default())),
+            Err(Lost::Ended) => Err(CallError::Runner("the command was lost".into())),
         }
     }
 }

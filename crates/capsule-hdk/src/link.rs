@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use capsule_abi::frame;
+use capsule_abi::{frame, names};
 use futures_util::future::BoxFuture;
 use wasmtime::{Caller, ExternType, FuncType, Linker, Val, ValType};
 
@@ -87,6 +87,18 @@ impl Host {
             }
         }
         problems
+    }
+
+    /// A host function that `module` imports without the result that they all have since 2023.
+    pub(crate) fn import_without_result(&self, module: &Module) -> Option<String> {
+        module.wasm().imports().find_map(|import| {
+            let key = (import.module().to_owned(), import.name().to_owned());
+            let offered = self.shared.offered.get(&key)?;
+            let ExternType::Func(wanted) = import.ty() else { return None };
+            let old =
+                import.module() == names::HOST_MODULE && wanted.results().len() == 0 && offered.results().len() == 1;
+            old.then_some(key.1)
+        })
     }
 
     pub(crate) fn link(&self, module: &Module) -> wasmtime::Result<wasmtime::InstancePre<State>> {

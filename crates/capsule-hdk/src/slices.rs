@@ -30,7 +30,7 @@ const INLINE_TICKS: u32 = 2;
 const QUANTUM: u32 = 10;
 /// How much later than its deadline a call in the pool is given up by its caller: the call itself notices first, except
 /// when it waits for a permit.
-const GRACE: Duration = Duration::from_millis(5);
+const GRACE: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Home {

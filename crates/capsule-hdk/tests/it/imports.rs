@@ -144,3 +144,17 @@ async fn a_raw_function_sees_numbers_and_memory() {
     function.handle("Bob").await.unwrap();
     assert_eq!(output.text(capsule_hdk::Stream::Stdout), "Hello Bob\n");
 }
+
+#[tokio::test]
+async fn a_host_function_without_result_is_the_abi_of_2022() {
+    let wat = r#"(module
+        (import "env" "f" (func (param i32 i32 i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "malloc") (param i32) (result i32) (i32.const 64))
+        (func (export "callHandle") (param i32 i32) (result i64) (i64.const 0)))"#;
+    let error = function_with(wat, config(Contract::default()).0, &reverse()).err().expect("refused");
+    assert_eq!(
+        error.to_string(),
+        "module `guest.wat` was made for Capsule of 2022 (import `f` has no result), another ABI"
+    );
+}
