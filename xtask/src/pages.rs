@@ -50,11 +50,11 @@ fn pages(metadata: &Value) -> Result<Vec<(PathBuf, String)>> {
     Ok(pages)
 }
 
-/// The programs of this workspace, developer commands aside.
+/// The programs of this workspace; those of developers are not among its crates.
 fn programs(metadata: &Value) -> Vec<String> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let targets =
-        packages.filter(|package| package["name"] != "xtask").filter_map(|package| package["targets"].as_array());
+        packages.filter(|package| tidy::is_product(package)).filter_map(|package| package["targets"].as_array());
     let is_program = |target: &&Value| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"bin".into()));
     let names = targets.flatten().filter(is_program).filter_map(|target| target["name"].as_str());
     let mut names: Vec<String> = names.map(str::to_owned).collect();
@@ -77,11 +77,12 @@ mod tests {
     #[test]
     fn programs_are_binaries_and_pages_have_no_version() {
         let target = |name: &str, kind: &str| json!({"name": name, "kind": [kind]});
+        let package = |path: &str, targets: &[Value]| json!({"manifest_path": path, "targets": targets});
         let metadata = json!({"packages": [
-            {"name": "capsule-http", "targets": [target("capsule-http", "bin"), target("it", "test")]},
-            {"name": "capsule-cli", "targets": [target("capsule", "bin")]},
-            {"name": "capsule-abi", "targets": [target("capsule_abi", "lib")]},
-            {"name": "xtask", "targets": [target("xtask", "bin")]},
+            package("/p/crates/capsule-http/Cargo.toml", &[target("capsule-http", "bin"), target("it", "test")]),
+            package("/p/crates/capsule-cli/Cargo.toml", &[target("capsule", "bin")]),
+            package("/p/crates/capsule-abi/Cargo.toml", &[target("capsule_abi", "lib")]),
+            package("/p/xtask/Cargo.toml", &[target("xtask", "bin")]),
         ]});
         assert_eq!(programs(&metadata), ["capsule", "capsule-http"]);
         let page = page("capsule", "capsule 1.2.3\nRuns a module.\n\nUsage:\n");

@@ -56,6 +56,12 @@ pub(crate) fn metadata() -> Result<Value> {
     serde_json::from_str(&step::output(cargo)?).context("cannot read what cargo says of the workspace")
 }
 
+/// True for a package below `crates/`; developer commands and benchmarks are not part of the product.
+pub(crate) fn is_product(package: &Value) -> bool {
+    let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
+    manifest.ancestors().nth(2).is_some_and(|folder| folder.ends_with("crates"))
+}
+
 /// Every guest of the tests has a line that says what it does.
 fn fixtures(root: &Path) -> Result<Vec<String>> {
     let contracts = fs::read_to_string(root.join("fixtures/README.md")).unwrap_or_default();

@@ -42,13 +42,18 @@ pub(super) fn run(options: &Options) -> Result<()> {
             }
         }
         let rate = |loads: &[(Load, u64)]| median(loads.iter().map(|(load, _)| load.requests_per_second).collect());
-        let floor = rate(&loads[0]);
+        let time = |loads: &[(Load, u64)]| {
+            median(loads.iter().map(|(load, _)| load.processor_time.as_secs_f64() * 1e6).collect())
+        };
+        let (floor, floor_time) = (rate(&loads[0]), time(&loads[0]));
         for (candidate, loads) in candidates.iter().zip(&loads) {
             rows.push(Row {
                 name: candidate.name,
                 connections,
                 rate: rate(loads),
                 ratio: rate(loads) / floor,
+                processor_time: time(loads),
+                processor_ratio: floor_time / time(loads),
                 p50: median(loads.iter().map(|(load, _)| load.p50.as_secs_f64() * 1e6).collect()),
                 p99: median(loads.iter().map(|(load, _)| load.p99.as_secs_f64() * 1e6).collect()),
                 resident: median(loads.iter().map(|(_, resident)| *resident as f64 / 1024.0).collect()),
@@ -66,6 +71,10 @@ struct Row {
     rate: f64,
     /// Of the floor's rate.
     ratio: f64,
+    /// The server's processor time for a request in microseconds.
+    processor_time: f64,
+    /// The floor's processor time as a share of it.
+    processor_ratio: f64,
     /// Microseconds.
     p50: f64,
     /// Microseconds.
@@ -76,20 +85,18 @@ struct Row {
 
 fn print(rows: &[Row], json: bool) {
     if !json {
-        println!(
-            "{:<14} {:>11} {:>11} {:>6} {:>9} {:>9} {:>8}",
-            "server", "connections", "requests/s", "ratio", "p50", "p99", "RSS"
-        );
+        println!("server         connections  requests/s  ratio  cpu/request  ratio        p50        p99       RSS");
     }
     for row in rows {
-        let Row { name, connections, rate, ratio, p50, p99, resident } = row;
+        let Row { name, connections, rate, ratio, processor_time, processor_ratio, p50, p99, resident } = row;
         if json {
             println!(
-                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}}}"#
+                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"cpuMicroseconds":{processor_time:.2},"cpuRatio":{processor_ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}}}"#
             );
         } else {
             println!(
-                "{name:<14} {connections:>11} {rate:>11.0} {ratio:>6.2} {p50:>7.0}us {p99:>7.0}us {resident:>5.1}MiB"
+                "{name:<14} {connections:>11} {rate:>11.0} {ratio:>6.2} {processor_time:>10.2}us {processor_ratio:>6.2} \
+                 {p50:>8.0}us {p99:>8.0}us {resident:>6.1}MiB"
             );
         }
     }

@@ -53,8 +53,18 @@ impl Server {
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)
     }
 
+    /// Processor time that it has used so far.
+    fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name in parentheses may hold anything; utime and stime are fields 14 and 15 (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')').context("an unexpected /proc/PID/stat")?;
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
     /// Puts load on it.
     pub(crate) fn load(&self, path: &str, connections: usize, seconds: u32) -> Result<Load> {
+        let before = self.processor_time()?;
         let output = Command::new("taskset")
             .args(["-c", CLIENT_CORE, "wrk", "--latency", "-t1"])
             .args([format!("-c{connections}"), format!("-d{seconds}s"), format!("{}{path}", self.address)])
@@ -64,7 +74,8 @@ impl Server {
         if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
             bail!("the load failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
         }
-        Load::parse(&text).with_context(|| format!("wrk printed something unexpected:\n{text}"))
+        let used = self.processor_time()? - before;
+        Load::parse(&text, used).with_context(|| format!("wrk printed something unexpected:\n{text}"))
     }
 }
 
@@ -79,16 +90,21 @@ impl Drop for Server {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) requests_per_second: f64,
+    /// The server's processor time for one request: less disturbed by what else the machine does than the rate.
+    pub(crate) processor_time: Duration,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
 impl Load {
-    fn parse(text: &str) -> Option<Load> {
+    fn parse(text: &str, used: Duration) -> Option<Load> {
         let word = |start: &str| {
             text.lines().find_map(|line| line.trim().strip_prefix(start)?.split_whitespace().next().map(str::to_owned))
         };
+        let requests: u32 =
+            text.lines().find(|line| line.contains(" requests in "))?.split_whitespace().next()?.parse().ok()?;
         Some(Load {
+            processor_time: used.checked_div(requests)?,
             requests_per_second: word("Requests/sec:")?.parse().ok()?,
             p50: duration(&word("50%")?)?,
             p99: duration(&word("99%")?)?,
@@ -136,9 +152,10 @@ mod tests {
 
     #[test]
     fn what_wrk_prints_is_read() {
-        let text = "  Latency Distribution\n     50%  361.00us\n     75%  391.00us\n     99%    1.20ms\n\
-                    Requests/sec:  88123.45\nTransfer/sec:     13.61MB\n";
-        let load = Load::parse(text).unwrap();
+        let text = "  Latency Distribution\n     50%  361.00us\n     75%  391.00us\n     99%    1.20ms\n  \
+                    200000 requests in 2.27s, 31.00MB read\nRequests/sec:  88123.45\nTransfer/sec:     13.61MB\n";
+        let load = Load::parse(text, Duration::from_secs(2)).unwrap();
+        assert_eq!(load.processor_time, Duration::from_micros(10));
         assert_eq!(load.p50, Duration::from_micros(361));
         assert_eq!(load.p99, Duration::from_micros(1200));
         assert!((load.requests_per_second - 88123.45).abs() < 0.01);

@@ -1,0 +1,5 @@
+//! The papers keep their word.
+
+#![cfg(unix)]
+
+mod readme;
