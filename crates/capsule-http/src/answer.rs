@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use capsule_hdk::{Busy, CallError};
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::body::Body as _;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 /// Every answer has its whole body.
@@ -25,6 +26,16 @@ pub(crate) fn with(status: StatusCode, content_type: HeaderValue, body: impl Int
 /// A text of the runner.
 pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Answer {
     with(status, TEXT, text.into())
+}
+
+/// The answer to HEAD: that to GET without its body. Over HTTP/2 nobody else takes the body out.
+pub(crate) fn head_of(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let (Some(length), false) = (body.size_hint().exact(), bodyless) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Full::default())
 }
 
 /// 503 that says when to come again.

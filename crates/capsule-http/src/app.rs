@@ -17,6 +17,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::answer::{self, Answer};
 use crate::document::{self, Origin};
 use crate::drain::Drain;
+use crate::hang_up::RunOn;
 use crate::idle::Idle;
 use crate::metrics::{self, Metrics};
 use crate::request_id;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) drain: Drain,
     /// Bytes of a request's body.
     pub(crate) max_body: usize,
+    /// The module's instances outlive a call: one that was accepted counts, whether its client waits or not.
+    pub(crate) has_state: bool,
     pub(crate) access_log: bool,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) secure: bool,
@@ -73,7 +76,7 @@ impl App {
             );
         }
         answer.headers_mut().insert(request_id::HEADER, id);
-        answer
+        if head.method == Method::HEAD { answer::head_of(answer) } else { answer }
     }
 
     async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: SocketAddr) -> Answer {
@@ -94,7 +97,14 @@ impl App {
         let document = document::of_request(head, origin, id, &body);
         drop(body);
         let call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
-        let Some(result) = self.drain.unless_over(self.function.call(call)).await else {
+        let function = self.function.clone();
+        let call = async move { function.call(call).await };
+        let result = if self.has_state {
+            self.drain.unless_over(RunOn::new(call)).await
+        } else {
+            self.drain.unless_over(call).await
+        };
+        let Some(result) = result else {
             return answer::unavailable("the server is being stopped", AFTER_RESTART);
         };
         match result {

@@ -38,9 +38,21 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: TcpListener, tls: Option<TlsAcceptor>, max_connections: usize) -> Listener {
+    /// With `half_close`, a client that has nothing more to send, or hung up, still has its request answered; without, its
+    /// call is cancelled.
+    pub(crate) fn new(
+        socket: TcpListener,
+        tls: Option<TlsAcceptor>,
+        max_connections: usize,
+        half_close: bool,
+    ) -> Listener {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).pipeline_flush(true);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .pipeline_flush(true)
+            .half_close(half_close);
         builder
             .http2()
             .timer(TokioTimer::new())

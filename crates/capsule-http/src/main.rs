@@ -10,6 +10,7 @@
 //! | [`answer`] | errors and texts as HTTP answers |
 //! | [`metrics`] | the runner's own counters |
 //! | [`drain`], [`idle`] | when running calls are given up, when nobody called for long |
+//! | [`hang_up`] | calls whose clients do not wait for the answer |
 //! | [`tls`], [`tunnel`] | certificates, ngrok |
 
 mod answer;
@@ -17,6 +18,7 @@ mod app;
 mod config;
 mod document;
 mod drain;
+mod hang_up;
 mod idle;
 mod listener;
 mod metrics;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use capsule_abi::names;
 use capsule_cmd::exit;
+use capsule_cmd::limits::Instances;
 use capsule_cmd::message::HintExt as _;
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::signals::Shutdown;
-use capsule_hdk::{Buffering, Function, ProcessOutput};
+use capsule_hdk::{Buffering, Function, Module, ProcessOutput};
 use capsule_runner::{Mode, Runner};
 use tokio::net::TcpListener;
 
@@ -47,20 +49,21 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
     let socket = bind(&config).await?;
     let address = socket.local_addr().context("the socket has no address")?;
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
-    let function = function(parsed, &config, Arc::clone(&output)).await?;
-    function.start().await.map_err(|error| {
-        let backtrace = error.trap().map(|trap| trap.backtrace.trim_end().to_owned()).unwrap_or_default();
-        if !backtrace.is_empty() {
-            tracing::warn!("{backtrace}");
+    let function = tokio::select! {
+        biased;
+        () = shutdown.requested() => {
+            tracing::info!("stopped before the module was ready");
+            return Ok(ExitCode::SUCCESS);
         }
-        anyhow!("module `{}`: {error}", config.source.path.display())
-    })?;
+        ready = start(parsed, &config, Arc::clone(&output)) => ready?,
+    };
     let app = Arc::new(App {
         function: function.clone(),
         metrics: Metrics::new(),
         idle: Idle::new(),
         drain: Drain::default(),
         max_body: config.limits.max_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
+        has_state: config.limits.instances != Instances::Fresh,
         access_log: config.access_log,
         trusted_proxies: config.trusted_proxies.clone(),
         secure: config.tls.is_some(),
@@ -69,7 +72,7 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{address}");
     tunnel::open(format!("{scheme}://localhost:{}", address.port()));
-    let listener = Listener::new(socket, acceptor, config.max_connections);
+    let listener = Listener::new(socket, acceptor, config.max_connections, app.has_state);
     let connections = listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
     tokio::select! {
         () = stop(&app, &config, connections) => {
@@ -91,6 +94,20 @@ async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
         .hint("choose another port with `--httpPort`, or another address with `--httpHost`")
 }
 
+/// The function, ready to be called.
+async fn start(parsed: &Parsed, config: &Config, output: Arc<ProcessOutput>) -> anyhow::Result<Function> {
+    let function = function(parsed, config, output).await?;
+    tracing::debug!("starting the module");
+    function.start().await.map_err(|error| {
+        let backtrace = error.trap().map(|trap| trap.backtrace.trim_end().to_owned()).unwrap_or_default();
+        if !backtrace.is_empty() {
+            tracing::warn!("{backtrace}");
+        }
+        anyhow!("module `{}`: {error}", config.source.path.display())
+    })?;
+    Ok(function)
+}
+
 async fn function(parsed: &Parsed, config: &Config, output: Arc<ProcessOutput>) -> anyhow::Result<Function> {
     let runner = Runner::new(parsed, &config.limits, Mode::Server)?;
     let module = runner.load(&config.source).await?;
@@ -103,7 +120,23 @@ async fn function(parsed: &Parsed, config: &Config, output: Arc<ProcessOutput>) 
         output,
         Buffering::Lines,
     );
-    runner.function(&module, settings)
+    let function = runner.function(&module, settings)?;
+    if !module.exports(names::CALL_HANDLE_HTTP) {
+        return Err(no_http_handler(&module));
+    }
+    Ok(function)
+}
+
+/// The error for a module that can be called, but not by this program.
+fn no_http_handler(module: &Module) -> anyhow::Error {
+    let others = [
+        (names::CALL_HANDLE, "`callHandle`: run it with `capsule`"),
+        (names::CALL_HANDLE_MESSAGE, "`callHandleMessage`: a runner for messages is the one for it"),
+    ];
+    let advice = others.iter().find(|(name, _)| module.exports(name)).map(|(_, advice)| *advice);
+    let advice = advice.unwrap_or("`callHandleJSON`, which only programs made with the host SDK call");
+    anyhow!("module `{}` has no export `{}`", module.name(), names::CALL_HANDLE_HTTP)
+        .hint(format!("it exports {advice}"))
 }
 
 /// Resolves when the server has a reason to stop.

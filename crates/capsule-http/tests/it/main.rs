@@ -1,5 +1,17 @@
 //! End to end: the real server on a free port, called by clients over sockets and by curl.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod answers;
+mod clients;
+mod functions;
+mod limits;
+mod observe;
 mod requests;
+mod services;
+mod state;
+mod stopping;
 mod support;
+mod tinygo;
+mod traps;
+mod usage;

@@ -1,0 +1,193 @@
+//! The walls: sizes, time, memory, queues, each at its edge.
+
+use std::time::{Duration, Instant};
+
+use capsule_test::process::Stream;
+use capsule_test::stub::{Answer, Gate, HttpStub};
+
+use crate::support::{eventually, metric, module, outcome, run, serve, serve_wat};
+
+#[test]
+fn a_body_is_limited_to_the_byte() {
+    let server = serve("mirror.wat", &["--maxBody=1000"]);
+    let refused = (413, "the body exceeds the limit of 1000 bytes (flag `--maxBody`)".to_owned());
+    assert_eq!(server.post("/", "x".repeat(1000)).unwrap().status, 200);
+    assert_eq!(outcome(&server.post("/", "x".repeat(1001)).unwrap()), refused);
+    let chunked = |chunks: &[usize]| {
+        let mut wire = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for size in chunks {
+            wire.extend(format!("{size:x}\r\n{}\r\n", "x".repeat(*size)).bytes());
+        }
+        wire.extend(b"0\r\n\r\n");
+        let mut connection = server.connect().unwrap();
+        connection.write(&wire).unwrap();
+        outcome(&connection.read_response("POST").unwrap())
+    };
+    assert_eq!(chunked(&[1, 998, 1]).0, 200);
+    assert_eq!(chunked(&[500, 500, 1]), refused);
+    assert_eq!(chunked(&[1001]), refused);
+    // Announced alone is enough: nothing of the body has to be sent.
+    let mut connection = server.connect().unwrap();
+    connection.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n").unwrap();
+    assert_eq!(outcome(&connection.read_response("POST").unwrap()), refused);
+    // Escaped, the largest body is a document of six times its size: it still reaches the module.
+    assert_eq!(server.post("/", "\u{1}".repeat(1000)).unwrap().status, 200);
+    assert_eq!(serve("mirror.wat", &["--maxBody=none"]).post("/", vec![b'x'; 11 << 20]).unwrap().status, 200);
+    assert_eq!(serve("mirror.wat", &[]).post("/", vec![b'x'; 10 << 20]).unwrap().status, 200);
+    assert_eq!(serve("mirror.wat", &[]).post("/", vec![b'x'; (10 << 20) + 1]).unwrap().status, 413);
+}
+
+#[test]
+fn a_call_past_its_time_is_504_and_its_instance_replaced() {
+    let server = serve("http-tricks.wat", &["--callTimeout=200ms"]);
+    assert_eq!(server.post("/", "c").unwrap().text(), "1");
+    let begin = Instant::now();
+    let late = server.post("/", "l").unwrap();
+    assert_eq!(outcome(&late), (504, "the call exceeded its time limit of 200ms (flag `--callTimeout`)".to_owned()));
+    assert!(begin.elapsed() >= Duration::from_millis(200) && begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(server.post("/", "c").unwrap().text(), "1");
+    assert_eq!(metric(&server, "capsule_timeouts_total"), 1);
+    assert_eq!(metric(&server, "capsule_http_requests_total{status=\"504\"}"), 1);
+}
+
+#[test]
+fn waiting_in_a_host_function_counts_too() {
+    let stub = HttpStub::start().unwrap();
+    stub.answer("/never", Answer::new(200, "text/plain", "late").behind(&Gate::new()));
+    let server = serve("services.wat", &["--callTimeout=300ms"]);
+    let document = format!(r#"h{{"URI":"{}","Method":"GET"}}"#, stub.url("/never"));
+    let late = server.post("/", document).unwrap();
+    assert_eq!(outcome(&late), (504, "the call exceeded its time limit of 300ms (flag `--callTimeout`)".to_owned()));
+    assert_eq!(server.post("/", "c").unwrap().body, [0], "the instance is a new one");
+}
+
+#[test]
+fn a_start_past_its_time_keeps_the_server_from_serving() {
+    for export in ["_start", "_initialize", "OnStart"] {
+        let guest = module(&format!(
+            r#"(module (memory (export "memory") 1) (func (export "malloc") (param i32) (result i32) i32.const 8)
+            (func (export "{export}") (loop $l (br $l)))
+            (func (export "callHandleHTTP") (param i32 i32) (result i64) (i64.const 0)))"#
+        ));
+        let path = guest.path().to_str().unwrap();
+        let finished = run(&[path, "--callTimeout=100ms", "--httpHost=127.0.0.1"]);
+        assert_eq!((finished.code, finished.stdout().as_str()), (Some(1), ""), "{finished:?}");
+        let stderr = finished.stderr();
+        assert!(stderr.starts_with(&format!("error: module `{path}`: ")), "{finished:?}");
+        assert!(stderr.ends_with("the call exceeded its time limit of 100ms (flag `--callTimeout`)\n"), "{finished:?}");
+        assert_eq!(stderr.lines().count(), 1, "{finished:?}");
+    }
+}
+
+#[test]
+fn refused_memory_is_named() {
+    let server = serve("http-tricks.wat", &["--maxMemory=4MiB"]);
+    let (status, text) = outcome(&server.post("/", "g").unwrap());
+    assert_eq!(status, 500);
+    assert_eq!(
+        text,
+        "the module trapped: wasm `unreachable` instruction executed in `handle` (it was refused memory at its limit of \
+         4194304 bytes, flag `--maxMemory`)"
+    );
+    assert_eq!(server.post("/", "c").unwrap().text(), "1");
+    // An argument that finds no room is one more call that memory failed.
+    let (status, text) = outcome(&server.post("/", vec![b'x'; 5 << 20]).unwrap());
+    assert!(status == 500 && text.contains("flag `--maxMemory`"), "{status} {text}");
+}
+
+#[test]
+fn a_result_is_limited() {
+    let server = serve("answer.wat", &["--maxResult=100"]);
+    let document = |size: usize| format!("{:<size$}", r#"{"JSONBody":1}"#);
+    assert_eq!(outcome(&server.post("/", document(99)).unwrap()), (200, "1".to_owned()));
+    assert_eq!(
+        outcome(&server.post("/", document(100)).unwrap()),
+        (500, "the module's result has 101 bytes, the limit is 100 (flag `--maxResult`)".to_owned())
+    );
+    assert_eq!(metric(&server, "capsule_instances_started_total"), 1, "the instance is sound");
+}
+
+#[test]
+fn a_full_queue_is_503_at_once() {
+    let stub = HttpStub::start().unwrap();
+    let gate = Gate::new();
+    stub.answer("/", Answer::new(200, "text/plain", "ok").behind(&gate));
+    let server = serve("services.wat", &["--maxQueue=1"]);
+    let body = format!(r#"h{{"URI":"{}","Method":"GET"}}"#, stub.url("/"));
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| server.post("/", &body).unwrap());
+        stub.wait_for_requests(1).unwrap();
+        let waiting = scope.spawn(|| server.post("/", "c").unwrap());
+        eventually("a call waits", || metric(&server, "capsule_waiting_calls") == 1);
+        let refused = server.post("/", "c").unwrap();
+        assert_eq!(outcome(&refused), (503, "too many calls wait for this function".to_owned()));
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        gate.open();
+        assert_eq!(running.join().unwrap().status, 200);
+        assert_eq!(waiting.join().unwrap().body, [1]);
+    });
+    assert_eq!(metric(&server, "capsule_refused_total"), 1);
+}
+
+#[test]
+fn waiting_has_a_limit_of_its_own() {
+    let server = serve("http-tricks.wat", &["--queueTimeout=100ms", "--callTimeout=none"]);
+    let mut running = server.connect().unwrap();
+    running.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nl").unwrap();
+    eventually("the call runs", || server.post("/", "c").unwrap().status == 503);
+    let refused = server.post("/", "c").unwrap();
+    assert_eq!(outcome(&refused), (503, "no instance of this function became free in time".to_owned()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+#[test]
+fn a_start_that_fails_again_backs_off() {
+    // The first instance starts; the ones after the trap find the counter in the cache and trap at once.
+    let server = serve_wat(
+        r#"(module
+        (import "env" "hostCacheGet" (func $get (param i32 i32 i32 i32) (result i32)))
+        (import "env" "hostCacheSet" (func $set (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2) (data (i32.const 16) "key")
+        (func (export "malloc") (param i32) (result i32) i32.const 65536)
+        (func (export "allocateBuffer") (param i32) (result i32) i32.const 1024)
+        (func (export "OnStart")
+          (drop (call $get (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
+          (if (i32.eq (i32.load8_u (i32.const 1024)) (i32.const 83)) (then (unreachable))))
+        (func (export "callHandleHTTP") (param i32 i32) (result i64)
+          (drop (call $set (i32.const 16) (i32.const 3) (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
+          (unreachable)))"#,
+        &[],
+    );
+    assert_eq!(server.post("/", "").unwrap().status, 500);
+    let (status, text) = outcome(&server.post("/", "").unwrap());
+    assert_eq!(status, 500);
+    assert!(text.starts_with("the module could not be started: the module trapped: "), "{text}");
+    let refused = server.post("/", "").unwrap();
+    assert_eq!(outcome(&refused), (503, "the function failed to start and is tried again later".to_owned()));
+    assert!(refused.header("retry-after").is_some());
+}
+
+#[test]
+fn looping_calls_do_not_delay_others() {
+    let server = serve("http-tricks.wat", &["--instances=3", "--callTimeout=none"]);
+    let mut loops = Vec::new();
+    for _ in 0..2 {
+        let mut connection = server.connect().unwrap();
+        connection.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nl").unwrap();
+        loops.push(connection);
+    }
+    eventually("both loop", || metric(&server, "capsule_instances") >= 2);
+    let mut connection = server.connect().unwrap();
+    connection.send("POST", "/", &[], b"c").unwrap();
+    let mut times: Vec<Duration> = (0..50)
+        .map(|_| {
+            let begin = Instant::now();
+            assert_eq!(connection.send("POST", "/", &[], b"c").unwrap().status, 200);
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    // A loaded machine is slow now and then; half of the calls are not.
+    assert!(times[25] < Duration::from_millis(100), "{times:?}");
+    assert!(server.process.output(Stream::Stderr).contains("listening"));
+}
