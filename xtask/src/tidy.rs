@@ -39,7 +39,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if let Err(error) = guests::run(&["--check".to_owned()]) {
         problems.push(format!("{error:#}"));
     }
-    problems.extend(pages::check(&metadata)?);
+    match pages::check(&metadata) {
+        Ok(old) => problems.extend(old),
+        Err(error) => problems.push(format!("the flag pages cannot be compared: {error:#}")),
+    }
     for problem in &problems {
         eprintln!("tidy: {problem}");
     }

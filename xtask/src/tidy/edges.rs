@@ -64,9 +64,11 @@ pub(super) fn check(architecture: &str, metadata: &Value) -> Result<Vec<String>>
     Ok(problems)
 }
 
-/// Rows such as ``| `capsule-hdk` | what it holds | `capsule-abi` | ... |``: a crate, and the names in the third cell.
+/// The table whose head begins with `crate`. Rows such as ``| `capsule-hdk` | what it holds | `capsule-abi` | ... |``: a crate,
+/// and the names in the third cell.
 fn law(architecture: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let rows = architecture.lines().filter(|line| line.starts_with("| `"));
+    let table = architecture.lines().skip_while(|line| !line.starts_with("| crate |"));
+    let rows = table.take_while(|line| line.starts_with('|')).filter(|line| line.starts_with("| `"));
     rows.filter_map(|row| {
         let mut cells = row.split('|').skip(1);
         let (this, _, others) = (cells.next()?, cells.next()?, cells.next()?);
@@ -90,7 +92,8 @@ mod tests {
         | crate | holds | depends on | never knows |\n|---|---|---|---|\n\
         | `capsule-abi` | documents | | I/O |\n\
         | `capsule-hdk` | engine | `capsule-abi` | flags |\n\
-        | `capsule-cli` | program | `capsule-abi`, `capsule-hdk` | |\n";
+        | `capsule-cli` | program | `capsule-abi`, `capsule-hdk` | |\n\n\
+        | folder | holds |\n|---|---|\n| `docs/` | papers | `abi.md` |\n";
 
     fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
         let dependencies: Vec<_> =
