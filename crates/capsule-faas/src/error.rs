@@ -72,6 +72,13 @@ impl StoreError {
         StoreError::new(kind, message).with_source(error)
     }
 
+    /// Somebody else has the data folder.
+    pub(crate) fn in_use(folder: &Path) -> StoreError {
+        let message = format!("the data folder `{}` is in use by another server", folder.display());
+        StoreError::new(StoreErrorKind::InUse, message)
+            .with_hint("stop that server, or give this one a folder of its own with `--dataDir`")
+    }
+
     /// The data folder could not be made ready.
     pub(crate) fn unusable(folder: &Path, error: io::Error) -> StoreError {
         let message = format!("cannot use the data folder `{}`", folder.display());

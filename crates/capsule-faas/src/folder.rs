@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::error::{StoreError, StoreErrorKind};
+use crate::error::StoreError;
 
 /// Ends the name of a file that is not complete yet.
 pub(crate) const PART: &str = "part";
@@ -26,11 +26,7 @@ pub(crate) fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
         .map_err(|error| StoreError::unusable(folder, error))?;
     match file.try_lock() {
         Ok(()) => Ok(FolderLock { _file: file }),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("the data folder `{}` is in use by another server", folder.display());
-            let hint = "stop that server, or give this one a folder of its own with `--dataDir`";
-            Err(StoreError::new(StoreErrorKind::InUse, message).with_hint(hint))
-        }
+        Err(TryLockError::WouldBlock) => Err(StoreError::in_use(folder)),
         Err(TryLockError::Error(error)) => Err(StoreError::unusable(folder, error)),
     }
 }

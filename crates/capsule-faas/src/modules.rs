@@ -215,8 +215,13 @@ impl Modules {
         let shared = Arc::clone(&self.shared);
         let (answer, answered) = oneshot::channel();
         let thread = std::thread::Builder::new().name("capsule-upload".into());
-        // Nobody waiting any more is no fault of the work.
-        let started = thread.spawn(move || drop(answer.send(work(&shared))));
+        let started = thread.spawn(move || {
+            let result = work(&shared);
+            // First: whoever has the answer may drop the last `Modules` and open the folder again.
+            drop(shared);
+            // Nobody waiting any more is no fault of the work.
+            let _ = answer.send(result);
+        });
         async move {
             let runner = |message| StoreError::new(StoreErrorKind::Runner, message);
             started.map_err(|error| runner("cannot start a thread").with_source(error))?;

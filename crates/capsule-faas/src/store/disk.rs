@@ -247,6 +247,7 @@ fn fault(folder: &Path, kind: StoreErrorKind, error: redb::Error) -> StoreError 
             let message = format!("cannot write to the data folder `{}`", folder.display());
             StoreError::io(kind, message, folder, error)
         }
+        E::DatabaseAlreadyOpen | E::LockProtocolMismatch => StoreError::in_use(folder),
         E::Corrupted(_)
         | E::UpgradeRequired(_)
         | E::RepairAborted

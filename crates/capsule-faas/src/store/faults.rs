@@ -1,9 +1,9 @@
 //! Tests on a disk that forgets what was not synced, and that fails when it is told to.
 
+use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::{io, mem};
 
 use redb::{Builder, StorageBackend};
 
@@ -22,6 +22,7 @@ struct Platter {
     /// What a power failure leaves.
     durable: Mutex<Vec<u8>>,
     left: AtomicI64,
+    syncs: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
@@ -29,8 +30,12 @@ struct FaultyDisk(Arc<Platter>);
 
 impl FaultyDisk {
     fn new(content: Vec<u8>) -> FaultyDisk {
-        let platter =
-            Platter { cached: Mutex::new(content.clone()), durable: Mutex::new(content), left: AtomicI64::new(SOUND) };
+        let platter = Platter {
+            cached: Mutex::new(content.clone()),
+            durable: Mutex::new(content),
+            left: AtomicI64::new(SOUND),
+            syncs: AtomicUsize::new(0),
+        };
         FaultyDisk(Arc::new(platter))
     }
 
@@ -89,7 +94,8 @@ impl StorageBackend for FaultyDisk {
         // Failing or not, the system may have written all of it.
         let cached = self.0.cached.lock().unwrap().clone();
         self.step()?;
-        drop(mem::replace(&mut *self.0.durable.lock().unwrap(), cached));
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        *self.0.durable.lock().unwrap() = cached;
         Ok(())
     }
 
@@ -117,6 +123,24 @@ async fn what_is_acknowledged_was_synced() {
         let after = disk.after_power_failure().store();
         assert!(after.read_all(Table::Functions) == store.read_all(Table::Functions), "after commit {n}");
     }
+}
+
+#[tokio::test]
+async fn commits_that_wait_share_a_write() {
+    let disk = FaultyDisk::new(Vec::new());
+    let store = disk.store();
+    // As long as the disk is held, commits wait.
+    let held = disk.0.durable.lock().unwrap();
+    let commits: Vec<_> = (0..500).map(|n| store.commit(vec![put(n)])).collect();
+    let before = disk.0.syncs.load(Ordering::SeqCst);
+    drop(held);
+    for commit in commits {
+        commit.await.unwrap();
+    }
+    // The first alone, perhaps a few by chance, and the rest.
+    let syncs = disk.0.syncs.load(Ordering::SeqCst) - before;
+    assert!(syncs < 20, "{syncs} syncs for 500 commits");
+    assert_eq!(keys(&disk.after_power_failure().store()).len(), 500);
 }
 
 /// The disk fails at the first, second, ... access of a commit, for good or for that commit alone.

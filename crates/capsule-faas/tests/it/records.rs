@@ -154,6 +154,13 @@ fn a_second_server_is_told_who_has_the_folder() {
         assert!(error.hint().unwrap().contains("`--dataDir`"), "{:?}", error.hint());
     };
     refused(Store::open(folder.path()));
+    // Whoever tidies up the folder does not let a second one in.
+    std::fs::remove_file(folder.path().join("lock")).unwrap();
+    refused(Store::open(folder.path()));
+    drop(first);
+    drop(modules);
+    let first = Store::open(folder.path()).unwrap();
+    let modules = capsule_faas::modules::Modules::open(&first).unwrap();
     drop(first);
     // The modules are in the folder too.
     refused(Store::open(folder.path()));
