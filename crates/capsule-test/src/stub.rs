@@ -1,7 +1,7 @@
 //! A scripted HTTP server for what modules and programs call: it answers by path, records what it was asked, and holds
 //! an answer back until a test opens its gate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,6 +41,8 @@ impl Request {
 pub struct Answer {
     wire: Vec<u8>,
     gate: Option<Gate>,
+    /// More bytes, each part behind a gate of its own.
+    rest: Vec<(Gate, Vec<u8>)>,
 }
 
 impl Answer {
@@ -64,13 +66,20 @@ impl Answer {
 
     /// These bytes, whatever they are; then the connection is closed.
     pub fn raw(wire: impl Into<Vec<u8>>) -> Self {
-        Self { wire: wire.into(), gate: None }
+        Self { wire: wire.into(), gate: None, rest: Vec::new() }
     }
 
     /// Holds it back until the gate is open. The request is recorded before that.
     #[must_use]
     pub fn behind(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
+        self
+    }
+
+    /// Sends these bytes too, when all before them are sent and the gate is open.
+    #[must_use]
+    pub fn then(mut self, gate: &Gate, wire: impl Into<Vec<u8>>) -> Self {
+        self.rest.push((gate.clone(), wire.into()));
         self
     }
 }
@@ -111,7 +120,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    answers: HashMap<String, Answer>,
+    /// The last answer of a path is given from then on.
+    answers: HashMap<String, VecDeque<Answer>>,
     requests: Vec<Request>,
     stopped: bool,
 }
@@ -160,7 +170,12 @@ impl HttpStub {
 
     /// Describes the answer to a path, whatever the query and the method.
     pub fn answer(&self, path: &str, answer: Answer) {
-        self.shared.lock().answers.insert(path.to_owned(), answer);
+        self.answer_in_turn(path, [answer]);
+    }
+
+    /// Describes the answers to the first, second and later requests of a path; the last one holds from then on.
+    pub fn answer_in_turn(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
+        self.shared.lock().answers.insert(path.to_owned(), answers.into_iter().collect());
     }
 
     /// What it was asked so far.
@@ -206,7 +221,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> anyhow::Result<()> {
         let mut state = shared.lock();
         state.requests.push(request);
         shared.changed.notify_all();
-        state.answers.get(&path).cloned()
+        match state.answers.get_mut(&path) {
+            Some(answers) if answers.len() > 1 => answers.pop_front(),
+            Some(answers) => answers.front().cloned(),
+            None => None,
+        }
     };
     let answer = answer.unwrap_or_else(|| Answer::new(404, "text/plain", format!("the stub has no `{path}`")));
     if let Some(gate) = &answer.gate {
@@ -214,6 +233,10 @@ fn serve(stream: TcpStream, shared: &Shared) -> anyhow::Result<()> {
     }
     let mut stream = reader.into_inner();
     stream.write_all(&answer.wire)?;
+    for (gate, wire) in &answer.rest {
+        gate.wait();
+        stream.write_all(wire)?;
+    }
     stream.shutdown(Shutdown::Write)?;
     // Until the client closes: unread input would turn the close into a reset.
     io::copy(&mut stream, &mut io::sink())?;
@@ -265,6 +288,32 @@ mod tests {
         assert!(!client.is_finished());
         gate.open();
         assert_eq!(client.join().unwrap().unwrap().text(), "late");
+    }
+
+    #[test]
+    fn answers_come_in_turn() {
+        let stub = HttpStub::start().unwrap();
+        stub.answer_in_turn("/", ["one", "two"].map(|text| Answer::new(200, "text/plain", text)));
+        for expected in ["one", "two", "two"] {
+            let response = Connection::open(stub.address()).unwrap().send("GET", "/", &[], b"").unwrap();
+            assert_eq!(response.text(), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_comes_in_parts() {
+        let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
+        let head = Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        stub.answer("/parts", head.then(&gate, "half"));
+        let stream = TcpStream::connect(stub.address()).unwrap();
+        (&stream).write_all(b"GET /parts HTTP/1.1\r\n\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        io::BufRead::read_line(&mut reader, &mut line).unwrap();
+        assert_eq!(line, "HTTP/1.1 200 OK\r\n");
+        gate.open();
+        let headers = read_headers(&mut reader).unwrap();
+        assert_eq!(read_body(&mut reader, &headers).unwrap().unwrap(), b"half");
     }
 
     #[test]
