@@ -309,11 +309,15 @@ impl Inner {
     }
 
     /// Ends the instance of a fresh call; `OnStop` does not keep the answer waiting.
-    fn retire(self: &Arc<Self>, slot: Slot) {
+    fn retire(self: &Arc<Self>, mut slot: Slot) {
         let Some(instance) = slot.take_instance() else { return };
         if instance.has_on_stop() {
             let inner = Arc::clone(self);
-            self.template.surroundings.io.spawn(async move { inner.end(instance).await });
+            self.template.surroundings.io.spawn(async move {
+                inner.end(instance).await;
+                // Kept until here: who stops the function waits for this `OnStop` too.
+                drop(slot);
+            });
         } else {
             self.template.engine.bury(instance);
         }

@@ -245,8 +245,8 @@ impl Slot {
         self.in_use = false;
     }
 
-    /// Gives the slot back without its instance.
-    pub(crate) fn take_instance(mut self) -> Option<Box<Instance>> {
+    /// Takes the instance out; the slot is vacant when it is dropped.
+    pub(crate) fn take_instance(&mut self) -> Option<Box<Instance>> {
         self.in_use = false;
         self.instance.take()
     }
