@@ -83,13 +83,14 @@ impl FunctionsFile {
     /// # Errors
     /// All problems in the order of the file; for a file that is no TOML the first one only.
     pub fn parse(text: &str, table: &impl FlagTable) -> Result<Self, Vec<FileProblem>> {
+        let lines = Lines::of(text);
         let document = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             // The error's own display repeats lines of the file, which may hold secrets.
             let message = error.message().lines().next().unwrap_or_default().to_owned();
-            vec![FileProblem { line: line(text, at), message: format!("no TOML: {message}") }]
+            vec![FileProblem { line: lines.at(at), message: format!("no TOML: {message}") }]
         })?;
-        let mut reader = Reader { text, table, problems: Vec::new() };
+        let mut reader = Reader { lines, table, problems: Vec::new() };
         let mut file = Self::default();
         for (key, value) in document.get_ref() {
             match key.get_ref().as_ref() {
@@ -109,14 +110,14 @@ impl FunctionsFile {
 }
 
 struct Reader<'a, T> {
-    text: &'a str,
+    lines: Lines,
     table: &'a T,
     problems: Vec<FileProblem>,
 }
 
 impl<T: FlagTable> Reader<'_, T> {
     fn problem(&mut self, at: usize, message: impl Into<String>) {
-        self.problems.push(FileProblem { line: line(self.text, at), message: message.into() });
+        self.problems.push(FileProblem { line: self.lines.at(at), message: message.into() });
     }
 
     /// The value, or a problem at that place.
@@ -209,10 +210,7 @@ impl<T: FlagTable> Reader<'_, T> {
         }
         flags.append(&mut words);
         spec.args = flags;
-        Some(FileFunction {
-            line: line(self.text, start),
-            body: StartBody { name: name?, revision, description, spec },
-        })
+        Some(FileFunction { line: self.lines.at(start), body: StartBody { name: name?, revision, description, spec } })
     }
 
     fn routes(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<FileRoute> {
@@ -249,7 +247,7 @@ impl<T: FlagTable> Reader<'_, T> {
             if before == self.problems.len()
                 && let Some(weights) = self.accept(at, Weights::new(weights))
             {
-                found.push(FileRoute { line: line(self.text, at), name, weights });
+                found.push(FileRoute { line: self.lines.at(at), name, weights });
             }
         }
         found
@@ -307,7 +305,16 @@ impl<T: FlagTable> Reader<'_, T> {
     }
 }
 
-/// The line of a place in the text, from 1.
-fn line(text: &str, at: usize) -> usize {
-    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a place in the text, from 1.
+    fn at(&self, at: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < at)
+    }
 }

@@ -119,6 +119,16 @@ fn follows_a_flag(words: &[String], word: &str) -> bool {
 }
 
 #[test]
+fn deep_files_are_refused() {
+    for text in ["[".repeat(100_000), format!("a = {}", "[".repeat(100_000)), format!("a = {}", "{a=".repeat(100_000))]
+    {
+        assert!(FunctionsFile::parse(&text, &Table).is_err());
+    }
+    let dotted = format!("[{}a]\n", "a.".repeat(100_000));
+    assert!(FunctionsFile::parse(&dotted, &Table).is_err());
+}
+
+#[test]
 fn stored_documents_say_their_schema() {
     let mut registry = Registry::new();
     start(&mut registry, "hello", "", "a");
