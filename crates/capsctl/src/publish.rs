@@ -49,7 +49,7 @@ async fn send(server: &Server, module: &Path) -> anyhow::Result<ModuleHash> {
         .header(CONTENT_LENGTH, metadata.len())
         .body(body(file, progress_bar(metadata.len(), module)));
     let answer = server.ask(&what, request).await?;
-    answer.trim().parse().map_err(|_| run::unexpected(&what, "the hash of the module (`sha256:...`)", &answer))
+    answer.trim().parse().map_err(|_| server.unexpected(&what, "the hash of the module (`sha256:...`)", &answer))
 }
 
 /// The bytes of the file, piece by piece; the bar goes when the last one is taken.

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use capsule_cmd::exit;
-use capsule_cmd::message::HintExt as _;
 use capsule_faas_model::names::{FunctionName, Key, Revision};
 use capsule_faas_model::route::Weights;
 use capsule_faas_model::start::StartBody;
@@ -37,7 +36,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<Exi
             let path = format!("/functions/duplicate/{name}/{revision}/{new}");
             let answer = server.ask(&what, server.request(Method::PUT, &path)?).await?;
             if answer.trim() != name.as_str() {
-                return Err(unexpected(&what, "the name of the function", &answer));
+                return Err(server.unexpected(&what, "the name of the function", &answer));
             }
             let url = server.shown(&format!("/functions/{name}/{new}"));
             exit::print(&format!("{name}/{revision} is duplicated to {new}\nurl: {url}\n"))
@@ -46,7 +45,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<Exi
             let what = "list the functions";
             let answer = server.ask(what, server.request(Method::GET, "/functions/processes")?).await?;
             let Some(table) = processes::table(&answer, processes::stdout_has_colour()) else {
-                return Err(unexpected(what, "a JSON object of records", &answer));
+                return Err(server.unexpected(what, "a JSON object of records", &answer));
             };
             exit::print(&if json { with_newline(answer) } else { table })
         }
@@ -94,7 +93,7 @@ pub(crate) async fn start(server: &Server, body: &StartBody) -> anyhow::Result<S
             let url = server.shown(&format!("/functions/{name}/{revision}"));
             Ok(format!("{key} is started\nurl: {url}\n"))
         }
-        _ => Err(unexpected(&what, &format!("a key such as `{name}/{revision}/0`"), &answer)),
+        _ => Err(server.unexpected(&what, &format!("a key such as `{name}/{revision}/0`"), &answer)),
     }
 }
 
@@ -127,13 +126,6 @@ pub(crate) fn path_of(selector: &Selector) -> String {
         Some(index) => format!("{path}/{index}"),
         None => path,
     }
-}
-
-/// The error of an answer that is no refusal and not what was asked for.
-pub(crate) fn unexpected(what: &str, expected: &str, found: &str) -> anyhow::Error {
-    let shown: String = found.trim().chars().take(100).collect();
-    anyhow!("cannot {what}: expected {expected}, the server answered `{shown}`")
-        .hint("is it a `capsule-http --faas`? `CAPSULE_MAIN_PROCESS_URL` or `--server` says where it is")
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<String> {

@@ -28,6 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 << 20;
 /// Characters of a server's text that an error shows: enough for every sentence, too few for a web page.
 const MAX_SHOWN: usize = 1000;
+/// Characters of an answer that is something else altogether: enough to recognise it.
+const MAX_SNIPPET: usize = 100;
 
 /// The server that is steered.
 pub(crate) struct Server {
@@ -121,6 +123,13 @@ impl Server {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+
+    /// The error of an answer that is no refusal and not what was asked for.
+    pub(crate) fn unexpected(&self, what: &str, expected: &str, found: &str) -> anyhow::Error {
+        let shown: String = self.mask(found.trim()).chars().take(MAX_SNIPPET).collect();
+        anyhow!("cannot {what}: expected {expected}, the server answered `{shown}`")
+            .hint("is it a `capsule-http --faas`? `CAPSULE_MAIN_PROCESS_URL` or `--server` says where it is")
     }
 
     /// A whole body.

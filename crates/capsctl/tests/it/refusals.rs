@@ -80,6 +80,10 @@ fn the_token_is_masked_in_what_a_server_repeats_and_goes_to_no_other_host() {
     stub.answer("/functions/drop/hello", Answer::new(400, "application/json", body));
     fails(&run(&stub, &words), "400 Bad Request", "  caused by: bad header ***\nhint: not ***\n");
 
+    stub.answer("/functions/processes", Answer::new(200, "text/plain", format!("echo {TOKEN}")));
+    let finished = run(&stub, &["processes"]);
+    assert!(finished.stderr().contains("the server answered `echo ***`"), "{finished:?}");
+
     let location = other.url("/functions/drop/hello");
     stub.answer("/functions/drop/hello", Answer::with_headers(307, &[("Location", &location)], ""));
     let hint = "hint: redirects are not followed; `CAPSULE_MAIN_PROCESS_URL` must be the server's own address\n";
