@@ -121,12 +121,16 @@ fn followed_lines_are_printed_when_they_come() {
     let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n";
     stub.answer("/functions/logs/hello", Answer::raw(head).then(&gate, "7\r\nsecond\n\r\n0\r\n\r\n"));
-    let process = capsctl(&stub).args(["logs", "--name=hello", "--follow", "--lines=1"]).start().unwrap();
+    let process =
+        capsctl(&stub).args(["logs", "--name=hello", "--follow", "--lines=1", "--timeout=2s"]).start().unwrap();
     process.wait_for_line(Stream::Stdout, "first").unwrap();
+    assert_eq!(only_request(&stub, true).0, "GET /functions/logs/hello?lines=1&follow=true");
+    // A command that began later has waited for as long as it may; lines are waited for without a limit.
+    stub.answer("/functions/prune", Answer::new(200, "text/plain", "").behind(&gate));
+    assert_eq!(run(&stub, &["prune", "--timeout=2s"]).code, Some(1));
     assert!(process.is_running());
     gate.open();
     check(&process.wait(capsule_test::DEADLINE).unwrap(), 0, "first\nsecond\n", "");
-    assert_eq!(only_request(&stub, true).0, "GET /functions/logs/hello?lines=1&follow=true");
 }
 
 #[test]
