@@ -17,6 +17,15 @@ use crate::error::{LoadError, LoadErrorKind};
 const MAGIC: &[u8; 8] = b"capsule1";
 const TRAILER: usize = MAGIC.len() + blake3::OUT_LEN;
 
+/// What a module was compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotSize {
+    /// A slot of the pool, or an engine without a pool.
+    Pool,
+    /// It is larger than a slot of the pool.
+    Large,
+}
+
 /// A folder of compiled code.
 pub(crate) struct CompileCache {
     folder: PathBuf,
@@ -39,13 +48,19 @@ impl CompileCache {
         Ok(CompileCache { folder: folder.to_owned(), fingerprint: hasher.finish() })
     }
 
-    fn path(&self, module: &blake3::Hash) -> PathBuf {
-        self.folder.join(format!("{}-{:016x}.cwasm", module.to_hex(), self.fingerprint))
+    fn path(&self, module: &blake3::Hash, slot: SlotSize) -> PathBuf {
+        let kind = if slot == SlotSize::Pool { "" } else { "-large" };
+        self.folder.join(format!("{}-{:016x}{kind}.cwasm", module.to_hex(), self.fingerprint))
     }
 
     /// The compiled module, or `None` when it is not there or not to be trusted.
-    pub(crate) fn load(&self, engine: &wasmtime::Engine, module: &blake3::Hash) -> Option<wasmtime::Module> {
-        let path = self.path(module);
+    pub(crate) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        module: &blake3::Hash,
+        slot: SlotSize,
+    ) -> Option<wasmtime::Module> {
+        let path = self.path(module, slot);
         let file = File::open(&path).ok()?;
         match map(engine, file) {
             Ok(module) => Some(module),
@@ -58,8 +73,8 @@ impl CompileCache {
     }
 
     /// Stores a compiled module. A cache that cannot be written costs time, nothing else: the failure is logged.
-    pub(crate) fn store(&self, module: &blake3::Hash, image: &[u8]) {
-        if let Err(error) = self.write(&self.path(module), image) {
+    pub(crate) fn store(&self, module: &blake3::Hash, slot: SlotSize, image: &[u8]) {
+        if let Err(error) = self.write(&self.path(module, slot), image) {
             tracing::warn!("compile cache: a module cannot be stored in `{}`: {error}", self.folder.display());
         }
     }

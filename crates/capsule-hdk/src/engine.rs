@@ -28,11 +28,14 @@ const SPARE_STACKS: usize = 32;
 /// Linear memory in bytes up to which an instance is dropped where it is: giving it back costs less than a hand-over.
 const SMALL_MEMORY: usize = 2 << 20;
 
+/// More instances than any machine has room for.
+const MAX_INSTANCES: usize = 100_000;
+
 /// How an [`Engine`] is set up.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Instances that may exist at once, of all functions together. Default 256.
+    /// Instances that may exist at once, of all functions together, up to 100,000. Default 256.
     pub max_instances: usize,
     /// Threads for calls that take longer than a slice. Default: the number of cores.
     pub long_threads: usize,
@@ -77,11 +80,12 @@ impl Engine {
     /// # Errors
     /// When the configuration does not fit the machine: no threads, no executable memory, an unusable cache folder.
     pub fn new(config: &EngineConfig) -> Result<Engine, LoadError> {
+        let max_instances = config.max_instances.clamp(1, MAX_INSTANCES);
         let runner = |what: &'static str| {
             move |error: &dyn std::fmt::Display| LoadError::new(LoadErrorKind::Runner, format!("{what}: {error}"))
         };
         let on_demand = wasmtime::Engine::new(&wasm_config()).map_err(|e| runner("cannot start the engine")(&e))?;
-        let pooled = if config.pooling { pooled_engine(config.max_instances) } else { None };
+        let pooled = if config.pooling { pooled_engine(max_instances) } else { None };
         let engines = pooled.iter().chain([&on_demand]).cloned().collect();
         let cache = match &config.cache {
             Some(folder) => Some(CompileCache::open(folder, &on_demand)?),
@@ -96,8 +100,8 @@ impl Engine {
                 ),
                 reaper: Reaper::start().map_err(|e| runner("cannot start the reaper")(&e))?,
                 cache,
-                instances: Arc::new(Semaphore::new(config.max_instances)),
-                max_instances: config.max_instances,
+                instances: Arc::new(Semaphore::new(max_instances)),
+                max_instances,
                 pooled,
                 on_demand,
             }),
@@ -144,13 +148,6 @@ impl Engine {
 
     pub(crate) fn instances(&self) -> &Arc<Semaphore> {
         &self.shared.instances
-    }
-
-    /// True when a module with these needs fits a slot of the pool.
-    pub(crate) fn fits_pool(needs: &wasmtime::ResourcesRequired) -> bool {
-        needs.num_memories <= 1
-            && needs.num_tables <= POOL_TABLES
-            && needs.max_initial_table_size.unwrap_or(0) <= POOL_TABLE_ELEMENTS as u64
     }
 }
 

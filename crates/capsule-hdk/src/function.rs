@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capsule_abi::names;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::call::{Call, Kind};
@@ -186,6 +187,8 @@ impl Function {
         let limits = &inner.template.surroundings.limits;
         let patience = call.as_ref().and_then(|call| call.patience).unwrap_or(limits.queue_timeout);
         let slot = inner.instances.acquire(patience).await.map_err(CallError::Busy)?;
+        // Both are waited for before the call's own time begins.
+        let place = if slot.is_vacant() { Some(inner.template.place(patience).await?) } else { None };
         let timeout = limits.call_timeout.map(|limit| Instant::now() + limit);
         let wanted = call.as_ref().and_then(|call| call.deadline);
         let deadline = timeout.into_iter().chain(wanted).min();
@@ -193,7 +196,7 @@ impl Function {
             Contract::Fresh => HangUp::Cancel,
             Contract::Instances(_) => HangUp::RunOn,
         };
-        let future = Box::pin(Arc::clone(inner).serve(slot, call, deadline));
+        let future = Box::pin(Arc::clone(inner).serve(slot, place, call, deadline));
         match Running::new(inner.template.engine.long(), &inner.lane, hang_up, deadline, future).await {
             Ok(result) => result,
             Err(Lost::Deadline) => Err(inner.template.deadline_error()),
@@ -272,22 +275,24 @@ impl Inner {
     async fn serve(
         self: Arc<Self>,
         mut slot: Slot,
+        place: Option<OwnedSemaphorePermit>,
         call: Option<Call>,
         deadline: Option<Instant>,
     ) -> Result<Bytes, CallError> {
         let _active = self.template.engine.ticker().activate();
-        let instance = match slot.instance() {
-            Some(_) => slot.instance(),
-            None => match self.template.make(deadline).await {
-                Ok(instance) => Some(slot.fill(instance)),
-                Err(error @ CallError::Busy(_)) => return Err(error),
+        if let Some(place) = place {
+            slot.begin();
+            match self.template.make(deadline, place).await {
+                Ok(instance) => slot.fill(instance),
                 Err(error) => {
                     slot.fail();
                     return Err(CallError::Start(Box::new(error)));
                 }
-            },
+            }
+        }
+        let Some(instance) = slot.instance() else {
+            return Err(CallError::Runner("a slot lost its instance".into()));
         };
-        let Some(instance) = instance else { return Err(CallError::Runner("a slot lost its instance".into())) };
         let result = match call {
             None => Ok(Bytes::new()),
             Some(call) => within(deadline, instance.call(call.kind, &call.argument, call.request_id, deadline))
@@ -308,14 +313,14 @@ impl Inner {
         result
     }
 
-    /// Ends the instance of a fresh call; `OnStop` does not keep the answer waiting.
+    /// Ends the instance of a fresh call; `OnStop` does not keep the answer waiting. The slot is taken until then: whoever
+    /// stops the function waits for it.
     fn retire(self: &Arc<Self>, mut slot: Slot) {
         let Some(instance) = slot.take_instance() else { return };
         if instance.has_on_stop() {
             let inner = Arc::clone(self);
             self.template.surroundings.io.spawn(async move {
                 inner.end(instance).await;
-                // Kept until here: who stops the function waits for this `OnStop` too.
                 drop(slot);
             });
         } else {
@@ -358,8 +363,10 @@ impl Inner {
             loop {
                 tokio::time::sleep(IDLE / 4).await;
                 let Some(inner) = inner.upgrade() else { return };
-                for instance in inner.instances.take_aged(IDLE) {
-                    inner.end(instance).await;
+                for mut slot in inner.instances.take_aged(IDLE) {
+                    if let Some(instance) = slot.take_instance() {
+                        inner.end(instance).await;
+                    }
                 }
                 if inner.instances.end_trimming() {
                     return;
@@ -422,27 +429,32 @@ impl Template {
         CallError::Deadline(self.surroundings.limits.call_timeout.unwrap_or_default())
     }
 
-    /// Starts an instance as soon as the engine has a place for one.
-    async fn start(&self, deadline: Option<Instant>) -> Result<Started, CallError> {
+    /// A place for an instance among those of the engine.
+    async fn place(&self, patience: Duration) -> Result<OwnedSemaphorePermit, CallError> {
         let places = Arc::clone(self.engine.instances());
-        let patience = self.surroundings.limits.queue_timeout;
-        let permit = match within(Some(Instant::now() + patience), places.acquire_owned()).await {
-            Some(Ok(permit)) => permit,
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            return Ok(place);
+        }
+        match within(Some(Instant::now() + patience), places.acquire_owned()).await {
+            Some(Ok(place)) => Ok(place),
             _ => {
                 let retry_after = Duration::from_secs(1);
-                return Err(CallError::Busy(Busy { reason: BusyReason::QueueTimeout, retry_after }));
+                Err(CallError::Busy(Busy { reason: BusyReason::QueueTimeout, retry_after }))
             }
-        };
+        }
+    }
+
+    async fn start(&self, deadline: Option<Instant>, place: OwnedSemaphorePermit) -> Result<Started, CallError> {
         let output = Arc::new(OutputBuffer::new(Arc::clone(&self.output), self.buffering));
         let started =
-            Instance::start(&self.pre, &self.surroundings, Arc::clone(&output), deadline, &self.counters, permit);
+            Instance::start(&self.pre, &self.surroundings, Arc::clone(&output), deadline, &self.counters, place);
         let started = within(deadline, started).await.unwrap_or_else(|| Err(self.deadline_error()));
         output.finish_now();
         started
     }
 
-    async fn make(&self, deadline: Option<Instant>) -> Result<Box<Instance>, CallError> {
-        match self.start(deadline).await? {
+    async fn make(&self, deadline: Option<Instant>, place: OwnedSemaphorePermit) -> Result<Box<Instance>, CallError> {
+        match self.start(deadline, place).await? {
             Started::Serving(instance) => Ok(instance),
             Started::Finished(code) => Err(CallError::Exit(code)),
         }
@@ -475,13 +487,14 @@ impl Command {
     /// # Errors
     /// [`CallError`] for traps and limits.
     pub async fn run(self) -> Result<i32, CallError> {
+        let place = self.template.place(self.template.surroundings.limits.queue_timeout).await?;
         let timeout = self.template.surroundings.limits.call_timeout;
         let deadline = timeout.map(|limit| Instant::now() + limit);
         let long = Arc::clone(self.template.engine.long());
         let lane = Arc::clone(&self.lane);
         let future = Box::pin(async move {
             let _active = self.template.engine.ticker().activate();
-            match self.template.start(deadline).await? {
+            match self.template.start(deadline, place).await? {
                 Started::Finished(code) => Ok(code),
                 Started::Serving(_) => Ok(0),
             }

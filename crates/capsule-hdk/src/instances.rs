@@ -153,16 +153,14 @@ impl Instances {
         ledger.retry_at = None;
     }
 
-    /// Takes out free instances that were not used for `age`; one always stays.
-    #[expect(clippy::vec_box, reason = "as in the ledger")]
-    pub(crate) fn take_aged(&self, age: Duration) -> Vec<Box<Instance>> {
+    /// Takes out free instances that were not used for `age`, each with its slot; one always stays.
+    pub(crate) fn take_aged(self: &Arc<Self>, age: Duration) -> Vec<Slot> {
         let mut ledger = self.lock();
         let now = Instant::now();
         let spare = ledger.slots.saturating_sub(1);
         // The longest unused are in front.
         let aged = ledger.idle.iter().take_while(|instance| now - instance.idle_since >= age).count().min(spare);
-        ledger.slots -= aged;
-        ledger.idle.drain(..aged).collect()
+        ledger.idle.drain(..aged).map(|instance| self.slot(Some(instance))).collect()
     }
 
     /// True when there is more than one instance and nobody looks after them yet: the caller does from now on.
@@ -226,6 +224,16 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// True when there is no instance in it yet.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.instance.is_none()
+    }
+
+    /// From now on the slot is in use.
+    pub(crate) fn begin(&mut self) {
+        self.in_use = true;
+    }
+
     /// The instance, if there is one; from now on the slot is in use.
     pub(crate) fn instance(&mut self) -> Option<&mut Instance> {
         self.in_use = true;
@@ -233,11 +241,11 @@ impl Slot {
     }
 
     /// Puts a new instance in.
-    pub(crate) fn fill(&mut self, instance: Box<Instance>) -> &mut Instance {
+    pub(crate) fn fill(&mut self, instance: Box<Instance>) {
         if let Some(owner) = &self.owner {
             owner.started();
         }
-        self.instance.insert(instance)
+        self.instance = Some(instance);
     }
 
     /// Gives the slot back with its instance, for the next call.

@@ -221,15 +221,12 @@ async fn run(
         }
         let inputs = &inputs[..pairs.len() / 2];
         let limit = state.context.limits().host_memory;
+        if inputs.iter().map(|input| input.len()).sum::<usize>() > limit {
+            return Err(fault(format!("the inputs exceed the limit of {limit} bytes (flag `--maxHostMemory`)")).into());
+        }
         match handler {
             Handler::Immediate { call, .. } => (Answer::Now(call(&state.context, inputs)), limit),
             Handler::Waiting { call, .. } => {
-                if inputs.iter().map(|input| input.len()).sum::<usize>() > limit {
-                    return Err(fault(format!(
-                        "the inputs exceed the limit of {limit} bytes (flag `--maxHostMemory`)"
-                    ))
-                    .into());
-                }
                 let inputs = inputs.iter().map(|input| input.to_vec()).collect();
                 (Answer::Later(call(state.context.clone(), inputs), state.io.clone()), limit)
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use capsule_abi::names;
 use wasmtime::{ExternType, ValType};
 
+use crate::cache::SlotSize;
 use crate::engine::Engine;
 use crate::error::{LoadError, LoadErrorKind};
 
@@ -120,30 +121,30 @@ fn check_header(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
+/// Compiled code for the pool, or for memory of its own when the module is larger than a slot of the pool.
 fn compile(engine: &Engine, name: &str, bytes: &[u8], hash: &blake3::Hash) -> Result<wasmtime::Module, LoadError> {
-    let preferred = engine.pooled().unwrap_or_else(|| engine.on_demand());
-    let cached = engine.cache().and_then(|cache| cache.load(preferred, hash));
-    let wasm = match cached {
-        Some(wasm) => wasm,
-        None => {
-            let wasm = wasmtime::Module::new(preferred, bytes).map_err(|error| compile_error(name, &error))?;
-            if let Some(cache) = engine.cache() {
-                match wasm.serialize() {
-                    Ok(image) => cache.store(hash, &image),
-                    Err(error) => tracing::warn!("compile cache: module `{name}` cannot be stored: {error:#}"),
-                }
-            }
-            wasm
+    let preferred = (engine.pooled().unwrap_or_else(|| engine.on_demand()), SlotSize::Pool);
+    let larger = engine.pooled().map(|_| (engine.on_demand(), SlotSize::Large));
+    for (wasm, size) in [Some(preferred), larger].into_iter().flatten() {
+        if let Some(module) = engine.cache().and_then(|cache| cache.load(wasm, hash, size)) {
+            return Ok(module);
         }
+    }
+    let (module, size) = match (wasmtime::Module::new(preferred.0, bytes), larger) {
+        (Ok(module), _) => (module, preferred.1),
+        // The pool refuses what does not fit its slots; any other reason is met again.
+        (Err(_), Some((wasm, size))) => {
+            (wasmtime::Module::new(wasm, bytes).map_err(|e| compile_error(name, &e))?, size)
+        }
+        (Err(error), None) => return Err(compile_error(name, &error)),
     };
-    if engine.pooled().is_none() || Engine::fits_pool(&wasm.resources_required()) {
-        return Ok(wasm);
+    if let Some(cache) = engine.cache() {
+        match module.serialize() {
+            Ok(image) => cache.store(hash, size, &image),
+            Err(error) => tracing::warn!("compile cache: module `{name}` cannot be stored: {error:#}"),
+        }
     }
-    // Too large for a slot of the pool: memory of its own.
-    match engine.cache().and_then(|cache| cache.load(engine.on_demand(), hash)) {
-        Some(wasm) => Ok(wasm),
-        None => wasmtime::Module::new(engine.on_demand(), bytes).map_err(|error| compile_error(name, &error)),
-    }
+    Ok(module)
 }
 
 /// The validator's words for what is switched off, with our name for it.

@@ -76,10 +76,16 @@ fn poll_slice<F: Future + ?Sized>(
     future: Pin<&mut F>,
     context: &mut Context<'_>,
 ) -> (Poll<F::Output>, bool) {
-    let before = SLICE.replace(Slice { home, ticks: 0, yielded: false });
+    // Restored also when the poll panics: the thread goes on with other calls.
+    struct Restore(Slice);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SLICE.set(self.0);
+        }
+    }
+    let _restore = Restore(SLICE.replace(Slice { home, ticks: 0, yielded: false }));
     let poll = future.poll(context);
-    let slice = SLICE.replace(before);
-    (poll, slice.yielded)
+    (poll, SLICE.get().yielded)
 }
 
 /// The threads for long calls: as many as there are cores, each running guests in slices of a millisecond.
@@ -270,18 +276,20 @@ impl<T: Send + 'static> Future for Running<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Lost>> {
         let this = self.get_mut();
-        if let Stage::Inline(future) = &mut this.stage {
-            match poll_slice(Home::Caller, future.as_mut(), context) {
-                (Poll::Ready(output), _) => {
-                    this.stage = Stage::Done;
-                    return Poll::Ready(Ok(output));
-                }
-                (Poll::Pending, false) => return Poll::Pending,
-                (Poll::Pending, true) => {
+        // Taken out while it is polled: one that panics is not polled again.
+        match std::mem::replace(&mut this.stage, Stage::Done) {
+            Stage::Inline(mut future) => match poll_slice(Home::Caller, future.as_mut(), context) {
+                (Poll::Ready(output), _) => return Poll::Ready(Ok(output)),
+                (Poll::Pending, yielded) => {
+                    this.stage = Stage::Inline(future);
+                    if !yielded {
+                        return Poll::Pending;
+                    }
                     this.lane.long.store(true, Ordering::Relaxed);
                     this.move_to_pool();
                 }
-            }
+            },
+            stage => this.stage = stage,
         }
         let Stage::Moved { handle, timer } = &mut this.stage else {
             return Poll::Ready(Err(Lost::Ended));

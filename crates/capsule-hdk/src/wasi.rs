@@ -13,7 +13,7 @@ use crate::capabilities::Capabilities;
 use crate::output::{OutputBuffer, Stream};
 
 /// Random bytes that one call of WASI may ask for.
-const MAX_RANDOM: u64 = 64 * 1024;
+const MAX_RANDOM: u64 = 1 << 20;
 
 /// A context that sees exactly what `capabilities` name.
 ///

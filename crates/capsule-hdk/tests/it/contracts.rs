@@ -138,3 +138,44 @@ async fn on_stop_runs_in_the_instance_that_served_and_not_after_a_trap() {
     function.stop(Duration::from_secs(1)).await;
     assert_eq!(output.text(capsule_hdk::Stream::Stdout), "2\n");
 }
+
+#[tokio::test]
+async fn on_stop_of_fresh_instances_runs_before_the_function_has_stopped() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $w (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 16) "S") (data (i32.const 32) "stop\0a")
+        (func (export "malloc") (param i32) (result i32) (i32.const 64))
+        (func (export "OnStop")
+            (i32.store (i32.const 0) (i32.const 32)) (i32.store (i32.const 4) (i32.const 5))
+            (drop (call $w (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+        (func (export "callHandle") (param i32 i32) (result i64) (i64.const 0x1000000001)))"#;
+    let (settings, output) = config(Contract::Fresh);
+    let function = try_function(wat, settings).unwrap();
+    for _ in 0..3 {
+        function.handle("1").await.unwrap();
+    }
+    function.stop(Duration::from_secs(5)).await;
+    assert_eq!(output.text(capsule_hdk::Stream::Stdout), "stop\n".repeat(3));
+}
+
+/// There is one place for an instance: calls of fresh instances wait for it, and their time limit begins when they have it.
+#[tokio::test]
+async fn the_wait_for_a_place_is_no_part_of_the_call() {
+    let engine = {
+        let mut settings = capsule_hdk::EngineConfig::default();
+        settings.max_instances = 1;
+        capsule_hdk::Engine::new(&settings).unwrap()
+    };
+    let host = capsule_hdk::Host::new(&engine, &capsule_hdk::HostFunctions::new()).unwrap();
+    let module = capsule_hdk::Module::from_bytes(&engine, "tricks", TRICKS.as_bytes()).unwrap();
+    let make = |milliseconds| {
+        let (mut settings, _) = config(Contract::Fresh);
+        settings.limits.call_timeout = Some(Duration::from_millis(milliseconds));
+        capsule_hdk::Function::new(&host, &module, settings).unwrap()
+    };
+    let (slow, fast) = (make(400), make(300));
+    let (looped, answered) = tokio::join!(slow.handle("l"), fast.handle("c"));
+    assert!(matches!(looped, Err(CallError::Deadline(_))));
+    assert_eq!(answered.unwrap(), "43");
+}

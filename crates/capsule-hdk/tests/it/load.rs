@@ -171,3 +171,22 @@ async fn code_that_others_may_write_is_not_loaded() {
     serves(&caching(folder.path())).await;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it was made anew");
 }
+
+#[tokio::test]
+async fn a_module_too_large_for_the_pool_gets_memory_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let globals = "(global i64 (i64.const 1))".repeat(150_000);
+    for more in ["(table 30000 funcref)", &globals] {
+        let wat = TRICKS.replacen("(global $heap", &format!("{more} (global $heap"), 1);
+        // Compiled at first, then from the cache.
+        for _ in 0..2 {
+            let engine = caching(folder.path());
+            assert!(engine.is_pooling());
+            let module = Module::from_bytes(&engine, "m", wat.as_bytes()).unwrap();
+            let host = Host::new(&engine, &HostFunctions::new()).unwrap();
+            let function = Function::new(&host, &module, config(Contract::Instances(1)).0).unwrap();
+            assert_eq!(function.handle("c").await.unwrap(), "43");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
