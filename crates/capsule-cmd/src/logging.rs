@@ -3,13 +3,17 @@
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::flags::{Flag, Type};
 use crate::message;
 use crate::parse::Parsed;
 
 const GROUP: &str = "Logs";
+/// Lines that wait for a slow stderr at most.
+const BUFFERED_LINES: usize = 16 * 1024;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// `--logFormat`.
@@ -37,10 +41,28 @@ pub const FLAGS: &[Flag] = &[LOG_FORMAT, LOG_LEVEL];
 /// # Errors
 /// A logger was installed before.
 pub fn init(parsed: &Parsed) -> anyhow::Result<()> {
+    install(parsed, io::stderr)
+}
+
+/// As [`init`] for servers: the lines are written by a thread of their own, so that a stderr that nobody reads never holds up a
+/// call. Lines beyond [`BUFFERED_LINES`] are lost then. What is still buffered is written when the guard is dropped.
+///
+/// # Errors
+/// A logger was installed before.
+pub fn init_buffered(parsed: &Parsed) -> anyhow::Result<WorkerGuard> {
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(io::stderr());
+    install(parsed, writer)?;
+    Ok(guard)
+}
+
+fn install<W>(parsed: &Parsed, writer: W) -> anyhow::Result<()>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let level = parsed.text(&LOG_LEVEL).unwrap_or("info");
     let filter = EnvFilter::try_new(level).context("cannot read the log level")?;
     // A log line that cannot be written is lost; complaining about it on the same stderr would end the process.
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     let done = if parsed.text(&LOG_FORMAT) == Some("json") {
         builder.json().flatten_event(true).try_init()
     } else {

@@ -1,5 +1,6 @@
 //! A call of a function: what is called with what, and until when.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,18 +58,36 @@ pub struct Call {
     pub(crate) deadline: Option<Instant>,
     pub(crate) request_id: Option<Arc<str>>,
     pub(crate) patience: Option<Duration>,
+    pub(crate) companion: Option<Companion>,
+}
+
+/// Something that lives as long as a call, also when its caller has gone away.
+#[derive(Clone)]
+pub(crate) struct Companion(#[expect(dead_code, reason = "held for its drop")] Arc<dyn Any + Send + Sync>);
+
+impl std::fmt::Debug for Companion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Companion")
+    }
 }
 
 impl Call {
     /// A call of `kind` with an argument, which health and metrics ignore.
     pub fn new(kind: Kind, argument: impl Into<Bytes>) -> Call {
-        Call { kind, argument: argument.into(), deadline: None, request_id: None, patience: None }
+        Call { kind, argument: argument.into(), deadline: None, request_id: None, patience: None, companion: None }
     }
 
     /// Ends the call at `deadline` when that comes before the function's own time limit.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Call {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Keeps `companion` until the call has ended, also when its caller goes away: a guard that counts running calls.
+    #[must_use]
+    pub fn with_companion(mut self, companion: Arc<dyn Any + Send + Sync>) -> Call {
+        self.companion = Some(Companion(companion));
         self
     }
 

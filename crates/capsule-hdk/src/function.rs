@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::{Busy, BusyReason, CallError, LoadError, LoadErrorKind};
 use crate::host::{Extensions, Surroundings};
 use crate::instance::{Instance, Started, State};
-use crate::instances::{Instances, Slot};
+use crate::instances::{Acquired, Instances, Slot};
 use crate::limits::Limits;
 use crate::link::Host;
 use crate::module::{Module, check_exports};
@@ -169,8 +169,8 @@ impl Function {
     /// [`CallError`] says what happened and whose fault it is.
     ///
     /// # Cancel safety
-    /// Dropping the future ends a call of [`Contract::Fresh`]; one of an instance with state runs on to its end or
-    /// deadline, since an interrupted guest would have to be thrown away with its state.
+    /// Dropping the future ends a call of [`Contract::Fresh`]; one of an instance with state keeps its turn and runs on to its
+    /// end or deadline, since an interrupted guest would have to be thrown away with its state.
     pub async fn call(&self, call: Call) -> Result<Bytes, CallError> {
         let limit = self.inner.template.surroundings.limits.argument;
         let result = if call.argument.len() > limit {
@@ -186,21 +186,22 @@ impl Function {
         let inner = &self.inner;
         let limits = &inner.template.surroundings.limits;
         let patience = call.as_ref().and_then(|call| call.patience).unwrap_or(limits.queue_timeout);
-        let slot = inner.instances.acquire(patience).await.map_err(CallError::Busy)?;
-        // Both are waited for before the call's own time begins.
-        let place = if slot.is_vacant() { Some(inner.template.place(patience).await?) } else { None };
-        let timeout = limits.call_timeout.map(|limit| Instant::now() + limit);
-        let wanted = call.as_ref().and_then(|call| call.deadline);
-        let deadline = timeout.into_iter().chain(wanted).min();
-        let hang_up = match inner.contract {
-            Contract::Fresh => HangUp::Cancel,
-            Contract::Instances(_) => HangUp::RunOn,
-        };
-        let future = Box::pin(Arc::clone(inner).serve(slot, place, call, deadline));
-        match Running::new(inner.template.engine.long(), &inner.lane, hang_up, deadline, future).await {
-            Ok(result) => result,
-            Err(Lost::Deadline) => Err(inner.template.deadline_error()),
-            Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
+        match (inner.instances.acquire().map_err(CallError::Busy)?, inner.contract) {
+            (Acquired::Now(slot), _) => inner.run_in(slot, call, patience).await,
+            (Acquired::InTurn(turn), Contract::Fresh) => {
+                let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
+                inner.run_in(slot, call, patience).await
+            }
+            (Acquired::InTurn(turn), Contract::Instances(_)) => {
+                // A task of its own: the call keeps its turn when its caller hangs up.
+                let inner = Arc::clone(inner);
+                let io = inner.template.surroundings.io.clone();
+                let task = io.spawn(async move {
+                    let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
+                    inner.run_in(slot, call, patience).await
+                });
+                task.await.unwrap_or_else(|_| Err(CallError::Runner("the call was lost".into())))
+            }
         }
     }
 
@@ -271,6 +272,25 @@ impl Function {
 }
 
 impl Inner {
+    /// Runs a call in its slot, inline first.
+    async fn run_in(self: &Arc<Self>, slot: Slot, call: Option<Call>, patience: Duration) -> Result<Bytes, CallError> {
+        // Waited for before the call's own time begins.
+        let place = if slot.is_vacant() { Some(self.template.place(patience).await?) } else { None };
+        let timeout = self.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
+        let wanted = call.as_ref().and_then(|call| call.deadline);
+        let deadline = timeout.into_iter().chain(wanted).min();
+        let hang_up = match self.contract {
+            Contract::Fresh => HangUp::Cancel,
+            Contract::Instances(_) => HangUp::RunOn,
+        };
+        let future = Box::pin(Arc::clone(self).serve(slot, place, call, deadline));
+        match Running::new(self.template.engine.long(), &self.lane, hang_up, deadline, future).await {
+            Ok(result) => result,
+            Err(Lost::Deadline) => Err(self.template.deadline_error()),
+            Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
+        }
+    }
+
     /// A call from its slot to its result. Runs to the end even when nobody waits for it any more.
     async fn serve(
         self: Arc<Self>,
@@ -293,6 +313,7 @@ impl Inner {
         let Some(instance) = slot.instance() else {
             return Err(CallError::Runner("a slot lost its instance".into()));
         };
+        let _companion = call.as_ref().and_then(|call| call.companion.clone());
         let result = match call {
             None => Ok(Bytes::new()),
             Some(call) => within(deadline, instance.call(call.kind, &call.argument, call.request_id, deadline))

@@ -213,10 +213,13 @@ impl Instance {
         self.prepare(request_id, deadline);
         let packed = match kind.handler() {
             Some(index) => {
-                let Some(handler) = self.handlers[index].clone() else {
+                if self.handlers[index].is_none() {
+                    return Err(CallError::MissingExport(kind.export()));
+                }
+                let place = self.place(argument).await?;
+                let Some(handler) = &self.handlers[index] else {
                     return Err(CallError::MissingExport(kind.export()));
                 };
-                let place = self.place(argument).await?;
                 let called = handler.call_async(&mut self.store, place).await;
                 called.map_err(|error| classify(&self.store, &error))?
             }

@@ -61,45 +61,33 @@ impl Instances {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slot for a call, after at most `patience`.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses nothing: a slot that was on its way goes to the next in the queue.
-    pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Slot, Busy> {
-        let arrival = {
-            let mut ledger = self.lock();
-            if ledger.stopping {
-                return Err(busy(BusyReason::Stopping, RETRY));
-            }
-            if let Some(instance) = ledger.idle.pop() {
-                return Ok(self.slot(Some(instance)));
-            }
-            if ledger.slots < self.max {
-                let now = Instant::now();
-                if let Some(retry_at) = ledger.retry_at.filter(|retry_at| *retry_at > now) {
-                    return Err(busy(BusyReason::BackOff, retry_at - now));
-                }
-                ledger.slots += 1;
-                return Ok(self.slot(None));
-            }
-            if ledger.waiters.len() >= self.queue {
-                // Some of them may have gone away.
-                ledger.waiters.retain(|waiter| !waiter.is_closed());
-            }
-            if ledger.waiters.len() >= self.queue {
-                return Err(busy(BusyReason::QueueFull, RETRY));
-            }
-            let (sender, arrival) = oneshot::channel();
-            ledger.waiters.push_back(sender);
-            arrival
-        };
-        let _waiting = self.counters.wait();
-        match within(Some(Instant::now() + patience), arrival).await {
-            Some(Ok(granted)) => granted,
-            // The ledger never drops a waiter without a word; an end of the process does.
-            Some(Err(_)) => Err(busy(BusyReason::Stopping, RETRY)),
-            None => Err(busy(BusyReason::QueueTimeout, RETRY)),
+    /// A slot for a call: at once, or in its turn.
+    pub(crate) fn acquire(self: &Arc<Self>) -> Result<Acquired, Busy> {
+        let mut ledger = self.lock();
+        if ledger.stopping {
+            return Err(busy(BusyReason::Stopping, RETRY));
         }
+        if let Some(instance) = ledger.idle.pop() {
+            return Ok(Acquired::Now(self.slot(Some(instance))));
+        }
+        if ledger.slots < self.max {
+            let now = Instant::now();
+            if let Some(retry_at) = ledger.retry_at.filter(|retry_at| *retry_at > now) {
+                return Err(busy(BusyReason::BackOff, retry_at - now));
+            }
+            ledger.slots += 1;
+            return Ok(Acquired::Now(self.slot(None)));
+        }
+        if ledger.waiters.len() >= self.queue {
+            // Some of them may have gone away.
+            ledger.waiters.retain(|waiter| !waiter.is_closed());
+        }
+        if ledger.waiters.len() >= self.queue {
+            return Err(busy(BusyReason::QueueFull, RETRY));
+        }
+        let (sender, arrival) = oneshot::channel();
+        ledger.waiters.push_back(sender);
+        Ok(Acquired::InTurn(Turn { instances: Arc::clone(self), arrival }))
     }
 
     fn slot(self: &Arc<Self>, instance: Option<Box<Instance>>) -> Slot {
@@ -214,6 +202,33 @@ fn busy(reason: BusyReason, retry_after: Duration) -> Busy {
     Busy { reason, retry_after }
 }
 
+/// What a call that wants a slot gets.
+pub(crate) enum Acquired {
+    /// A slot.
+    Now(Slot),
+    /// A place in the queue.
+    InTurn(Turn),
+}
+
+/// A place in the queue. Dropping it loses nothing: a slot that was on its way goes to the next.
+pub(crate) struct Turn {
+    instances: Arc<Instances>,
+    arrival: oneshot::Receiver<Result<Slot, Busy>>,
+}
+
+impl Turn {
+    /// The slot, after at most `patience`.
+    pub(crate) async fn wait(self, patience: Duration) -> Result<Slot, Busy> {
+        let _waiting = self.instances.counters.wait();
+        match within(Some(Instant::now() + patience), self.arrival).await {
+            Some(Ok(granted)) => granted,
+            // The ledger never drops a waiter without a word; an end of the process does.
+            Some(Err(_)) => Err(busy(BusyReason::Stopping, RETRY)),
+            None => Err(busy(BusyReason::QueueTimeout, RETRY)),
+        }
+    }
+}
+
 /// A place for an instance, held by one call. Dropped while in use (a cancelled call, a panic), its instance is thrown away.
 pub(crate) struct Slot {
     /// `None` only while it is taken apart.
@@ -275,7 +290,8 @@ impl Drop for Slot {
             if let Some(broken) = instance.take() {
                 owner.engine.bury(broken);
             }
-        } else if let Some(instance) = &mut instance {
+        } else if let Some(instance) = instance.as_mut().filter(|_| owner.max > 1) {
+            // A single instance is never let go: nobody asks how long it was free.
             instance.idle_since = Instant::now();
         }
         owner.put_back(instance);

@@ -199,8 +199,9 @@ fn plain(host: &str) -> String {
 fn is_metadata(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
-            // Alibaba and Oracle have theirs outside of the link-local range.
-            address.is_link_local() || [[100, 100, 100, 200], [192, 0, 0, 192]].contains(&address.octets())
+            // Alibaba, Oracle and Azure have theirs outside of the link-local range.
+            const OTHERS: [[u8; 4]; 3] = [[100, 100, 100, 200], [192, 0, 0, 192], [168, 63, 129, 16]];
+            address.is_link_local() || OTHERS.contains(&address.octets())
         }
         IpAddr::V6(address) => {
             const AMAZON: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);

@@ -213,7 +213,7 @@ impl Request {
             let value = HeaderValue::from_bytes(value.as_bytes())
                 .map_err(|_| format!("the value of header `{name}` is not one that HTTP allows"))?;
             if !OF_THE_CONNECTION.contains(&name) {
-                headers.append(name, value);
+                headers.try_append(name, value).map_err(|_| "more headers than a request can hold".to_owned())?;
             }
         }
         let (body, content_type) = match document.body {

@@ -17,11 +17,12 @@ use hyper::{Method, Request, StatusCode};
 use crate::answer::{self, Answer};
 use crate::document::{self, Origin};
 use crate::drain::Drain;
-use crate::hang_up::RunOn;
 use crate::idle::Idle;
 use crate::metrics::{self, Metrics};
 use crate::request_id;
 
+/// Counted for calls whose client did not wait for the answer.
+const CLIENT_GONE: u16 = 499;
 /// How long health and metrics wait for a busy instance.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest pause between two pieces of a body.
@@ -33,12 +34,11 @@ const AFTER_RESTART: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     pub(crate) function: Function,
     pub(crate) metrics: Metrics,
-    pub(crate) idle: Idle,
+    /// Only with `--stopAfter`.
+    pub(crate) idle: Option<Arc<Idle>>,
     pub(crate) drain: Drain,
     /// Bytes of a request's body.
     pub(crate) max_body: usize,
-    /// The module's instances outlive a call: one that was accepted counts, whether its client waits or not.
-    pub(crate) has_state: bool,
     pub(crate) access_log: bool,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) secure: bool,
@@ -57,9 +57,9 @@ impl App {
             "/health" if reads => self.health().await,
             "/metrics" if reads => self.metrics().await,
             _ => {
-                let _call = self.idle.call();
+                let mut tally = Tally { metrics: &self.metrics, begin, status: CLIENT_GONE };
                 let answer = self.call(&head, body, &id, peer).await;
-                self.metrics.count(answer.status().as_u16(), begin.elapsed());
+                tally.status = answer.status().as_u16();
                 answer
             }
         };
@@ -80,6 +80,10 @@ impl App {
     }
 
     async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: SocketAddr) -> Answer {
+        let busy = self.idle.as_ref().map(|idle| idle.call());
+        if let Some(problem) = document::refuse_host(head) {
+            return answer::text(StatusCode::BAD_REQUEST, problem);
+        }
         if head.method == Method::CONNECT {
             return answer::text(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
         }
@@ -96,14 +100,11 @@ impl App {
         let origin = Origin { scheme: self.scheme(head, peer), fallback_host: &fallback_host };
         let document = document::of_request(head, origin, id, &body);
         drop(body);
-        let call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
-        let function = self.function.clone();
-        let call = async move { function.call(call).await };
-        let result = if self.has_state {
-            self.drain.unless_over(RunOn::new(call)).await
-        } else {
-            self.drain.unless_over(call).await
-        };
+        let mut call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
+        if let Some(busy) = busy {
+            call = call.with_companion(Arc::new(busy));
+        }
+        let result = self.drain.unless_over(self.function.call(call)).await;
         let Some(result) = result else {
             return answer::unavailable("the server is being stopped", AFTER_RESTART);
         };
@@ -228,6 +229,19 @@ impl App {
         let addresses: Vec<IpAddr> =
             forwarded.flat_map(|list| list.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
         addresses.into_iter().rev().find(|address| !trusted(address)).unwrap_or(peer.ip())
+    }
+}
+
+/// Counts a call when it is over, or when its client hung up before.
+struct Tally<'a> {
+    metrics: &'a Metrics,
+    begin: Instant,
+    status: u16,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.metrics.count(self.status, self.begin.elapsed());
     }
 }
 

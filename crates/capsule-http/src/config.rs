@@ -56,7 +56,7 @@ const TRUSTED_PROXIES: Flag = Flag::value(
     "trustedProxies",
     "A,B",
     Type::Checked(check_proxies),
-    "Addresses of proxies whose X-Forwarded-For, -Proto and -Host headers are believed.",
+    "Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are believed.",
 )
 .group(SERVER);
 

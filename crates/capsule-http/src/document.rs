@@ -12,7 +12,7 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode, Version};
 
 use crate::answer::{Answer, JSON, TEXT};
 
@@ -42,8 +42,13 @@ pub(crate) struct Origin<'a> {
 /// The request document for a request and its body.
 pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, body: &[u8]) -> Vec<u8> {
     let host = host(head, origin);
+    // `OPTIONS *` asks the server itself (RFC 9112 section 3.2.4): its root, for a module.
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let uri = format!("{}://{host}{target}", origin.scheme);
+    let target = if target == "*" { "/" } else { target };
+    let mut uri = String::with_capacity(origin.scheme.len() + 3 + host.len() + target.len());
+    for part in [origin.scheme, "://", &*host, target] {
+        uri.push_str(part);
+    }
     let parts = RequestParts {
         method: head.method.as_str(),
         uri: &uri,
@@ -62,12 +67,43 @@ pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, bod
     document
 }
 
+/// Bytes of a host with its port; a table, since every request is looked at. Bytes above ASCII become U+FFFD.
+const IN_A_HOST: [bool; 256] = {
+    let mut table = [true; 256];
+    let refused = b"/?#@\\\"<>^`{|} \t";
+    let mut index = 0;
+    while index < refused.len() {
+        table[refused[index] as usize] = false;
+        index += 1;
+    }
+    table
+};
+
+/// Why a request's host is not acceptable (RFC 9112 section 3.2): a module could be shown another path than the one that was
+/// asked for.
+pub(crate) fn refuse_host(head: &Parts) -> Option<&'static str> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Some("the request has several `Host` headers"),
+        (None, None) if head.uri.authority().is_none() && head.version == Version::HTTP_11 => {
+            Some("the request has no `Host` header")
+        }
+        (Some(host), None) if !host.as_bytes().iter().all(|byte| IN_A_HOST[usize::from(*byte)]) => {
+            Some("the `Host` header is not a host")
+        }
+        _ => None,
+    }
+}
+
 /// The host that the client asked for: `:authority` or the target's own, then the header `Host` (RFC 9112 section 3.2.2).
 fn host<'a>(head: &'a Parts, origin: Origin<'a>) -> Cow<'a, str> {
     match (head.uri.authority(), head.headers.get(HOST)) {
-        (Some(authority), _) => Cow::Borrowed(authority.as_str()),
-        (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
-        (None, None) => Cow::Borrowed(origin.fallback_host),
+        // Without a user's name and password: they are no part of a host.
+        (Some(authority), _) => {
+            Cow::Borrowed(authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host))
+        }
+        (None, Some(host)) if !host.is_empty() => String::from_utf8_lossy(host.as_bytes()),
+        _ => Cow::Borrowed(origin.fallback_host),
     }
 }
 
@@ -123,8 +159,8 @@ fn append(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String
     if NOT_THE_MODULES.contains(&name) {
         return Ok(());
     }
-    headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?);
-    Ok(())
+    let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
+    headers.try_append(name, value).map(drop).map_err(|_| "it has more headers than an answer can hold".into())
 }
 
 #[cfg(test)]

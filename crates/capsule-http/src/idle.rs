@@ -1,5 +1,6 @@
 //! `--stopAfter`: noticing that nobody called for long.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ pub(crate) struct Idle {
 }
 
 /// A call that runs.
-pub(crate) struct Busy<'a>(&'a Idle);
+pub(crate) struct Busy(Arc<Idle>);
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.last_end.store(self.0.now(), Relaxed);
         self.0.running.fetch_sub(1, Relaxed);
@@ -31,9 +32,9 @@ impl Idle {
     }
 
     /// A call begins; it ends when the answer is dropped.
-    pub(crate) fn call(&self) -> Busy<'_> {
+    pub(crate) fn call(self: &Arc<Self>) -> Busy {
         self.running.fetch_add(1, Relaxed);
-        Busy(self)
+        Busy(Arc::clone(self))
     }
 
     /// Resolves when nobody called for `limit`.

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
+use crate::first_bytes::FirstBytes;
 
 /// A client has this long for the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// The pause after an error that the next attempt would meet too, such as no free descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two lines in the log about them.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 /// Streams that an HTTP/2 client may have open.
 const MAX_STREAMS: u32 = 200;
 
@@ -35,6 +38,8 @@ pub(crate) struct Listener {
     permits: Arc<Semaphore>,
     connections: GracefulShutdown,
     builder: Builder<TokioExecutor>,
+    /// When it was last logged that connections cannot be accepted.
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Listener {
@@ -65,6 +70,7 @@ impl Listener {
             permits: Arc::new(Semaphore::new(max_connections)),
             connections: GracefulShutdown::new(),
             builder,
+            complained: Mutex::new(None),
         }
     }
 
@@ -83,7 +89,7 @@ impl Listener {
             let app = Arc::clone(app);
             match self.tls.clone() {
                 None => {
-                    let connection = self.watch(stream, app, peer);
+                    let connection = self.watch(FirstBytes::new(stream, HEAD_TIME), app, peer);
                     tokio::spawn(async move {
                         connection.await;
                         drop(permit);
@@ -93,7 +99,8 @@ impl Listener {
                     let (builder, watcher) = (self.builder.clone(), self.connections.watcher());
                     tokio::spawn(async move {
                         if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-                            let connection = builder.serve_connection(TokioIo::new(stream), service(app, peer));
+                            let connection = builder
+                                .serve_connection(TokioIo::new(FirstBytes::new(stream, HEAD_TIME)), service(app, peer));
                             finish(watcher.watch(connection.into_owned()).await, peer);
                         }
                         drop(permit);
@@ -117,11 +124,20 @@ impl Listener {
                         | io::ErrorKind::ConnectionRefused
                 );
                 if !gone {
-                    tracing::warn!("cannot accept a connection: {error}");
+                    self.complain(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
                 None
             }
+        }
+    }
+
+    /// The same trouble comes back ten times a second: one line for a while of it.
+    fn complain(&self, error: &io::Error) {
+        let mut last = self.complained.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= COMPLAINTS) {
+            *last = Some(Instant::now());
+            tracing::warn!("cannot accept connections: {error}");
         }
     }
 

@@ -104,8 +104,12 @@ fn seconds(microseconds: u64) -> String {
 
 /// True for a line of the module that would clash with the runner's metrics.
 fn is_own(line: &str) -> bool {
-    let name = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")).unwrap_or(line);
-    name.starts_with(OWN)
+    let mut words = line.split_whitespace();
+    let name = match words.next() {
+        Some("#") => words.nth(1),
+        first => first,
+    };
+    name.is_some_and(|name| name.starts_with(OWN))
 }
 
 #[cfg(test)]
@@ -117,7 +121,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.count(200, Duration::from_micros(60));
         let text = metrics.text(
-            Some("# HELP call counter\ncall_counter 3\n# TYPE capsule_instances gauge\ncapsule_instances 9"),
+            Some("# HELP call counter\ncall_counter 3\n#  TYPE capsule_instances gauge\n capsule_instances 9"),
             &Stats::default(),
         );
         assert!(text.starts_with("# HELP call counter\ncall_counter 3\n# HELP capsule_http_requests_total"), "{text}");

@@ -60,10 +60,9 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
     let app = Arc::new(App {
         function: function.clone(),
         metrics: Metrics::new(),
-        idle: Idle::new(),
+        idle: config.stop_after.filter(|limit| !limit.is_zero()).map(|_| Arc::new(Idle::new())),
         drain: Drain::default(),
         max_body: config.limits.max_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
-        has_state: config.limits.instances != Instances::Fresh,
         access_log: config.access_log,
         trusted_proxies: config.trusted_proxies.clone(),
         secure: config.tls.is_some(),
@@ -72,7 +71,9 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{address}");
     tunnel::open(format!("{scheme}://localhost:{}", address.port()));
-    let listener = Listener::new(socket, acceptor, config.max_connections, app.has_state);
+    // Instances with state outlive a call: one that was accepted counts, whether its client waits or not.
+    let has_state = config.limits.instances != Instances::Fresh;
+    let listener = Listener::new(socket, acceptor, config.max_connections, has_state);
     let connections = listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
     tokio::select! {
         () = stop(&app, &config, connections) => {
@@ -142,8 +143,8 @@ fn no_http_handler(module: &Module) -> anyhow::Error {
 /// Resolves when the server has a reason to stop.
 async fn stop_reason(shutdown: &Shutdown, config: &Config, app: &App) {
     let idle = async {
-        match config.stop_after {
-            Some(limit) if !limit.is_zero() => app.idle.passed(limit).await,
+        match (&app.idle, config.stop_after) {
+            (Some(idle), Some(limit)) => idle.passed(limit).await,
             _ => std::future::pending().await,
         }
     };

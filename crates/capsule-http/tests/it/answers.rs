@@ -145,3 +145,13 @@ fn head_has_the_head_of_an_answer_alone() {
     }
     assert_eq!(connection.send("GET", "/", &[], b"").unwrap().status, 200);
 }
+
+#[test]
+fn more_headers_than_an_answer_can_hold_are_an_error_of_that_call() {
+    let mut answer = answers();
+    let headers: Vec<String> = (0..40_000).map(|index| format!(r#""H{index}":"v""#)).collect();
+    let response = answer(&format!(r#"{{"Headers":{{{}}}}}"#, headers.join(",")));
+    assert_eq!(response.status, 500);
+    assert_eq!(response.text(), "the module's answer is not valid: it has more headers than an answer can hold");
+    assert_eq!(answer("{}").status, 200);
+}

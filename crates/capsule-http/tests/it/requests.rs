@@ -148,7 +148,7 @@ fn a_request_id_is_taken_or_made() {
     made.sort();
     made.dedup();
     assert_eq!(made.len(), 4, "{made:?}");
-    assert!(made.iter().all(|id| id.len() == 17), "{made:?}");
+    assert!(made.iter().all(|id| id.len() == 19), "{made:?}");
 }
 
 #[test]
@@ -170,4 +170,25 @@ fn what_is_not_http_is_refused_and_harms_nobody() {
     }
     let tunnel = server.raw(b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\nConnection: close\r\n\r\n").unwrap();
     assert!(String::from_utf8_lossy(&tunnel).starts_with("HTTP/1.1 501 Not Implemented"));
+}
+
+#[test]
+fn a_host_that_is_none_is_refused() {
+    let server = serve("mirror.wat", &[]);
+    for (head, problem) in [
+        ("GET /real HTTP/1.1", "the request has no `Host` header"),
+        ("GET /real HTTP/1.1\r\nHost: a\r\nHost: b", "the request has several `Host` headers"),
+        ("GET /real HTTP/1.1\r\nHost: evil/admin?x=", "the `Host` header is not a host"),
+        ("GET /real HTTP/1.1\r\nHost: user@h", "the `Host` header is not a host"),
+    ] {
+        let wire = format!("{head}\r\nConnection: close\r\n\r\n");
+        let answer = String::from_utf8_lossy(&server.raw(wire.as_bytes()).unwrap()).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request") && answer.ends_with(problem), "{head}: {answer}");
+    }
+    let wire = b"GET http://user:secret@h/a HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n";
+    let answer = String::from_utf8_lossy(&server.raw(wire).unwrap()).into_owned();
+    assert!(answer.contains(r#""URI":"http://h/a""#) && !answer.contains("secret"), "{answer}");
+    let wire = b"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let answer = String::from_utf8_lossy(&server.raw(wire).unwrap()).into_owned();
+    assert!(answer.contains(r#""URI":"http://h/""#), "{answer}");
 }
