@@ -1,9 +1,10 @@
-//! Many functions in one server: what the server keeps of them, and where.
+//! Many functions in one server: how they run, what the server keeps of them, and where.
 //!
+//! - [`runtime`]: starts, wakes and calls functions, and puts them to sleep.
 //! - [`store`]: the records of functions and routes, on disk before a change is answered.
 //! - [`modules`]: the bytes of modules, named by their content.
 //!
-//! Both live in one data folder, or in memory for a server without one; the interface is the same.
+//! The last two live in one data folder, or in memory for a server without one; the interface is the same.
 //!
 //! | in the data folder | holds |
 //! |---|---|
@@ -36,6 +37,7 @@
 mod error;
 mod folder;
 pub mod modules;
+pub mod runtime;
 pub mod store;
 
 pub use error::{StoreError, StoreErrorKind};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
+
 const PREFIX: &str = "sha256:";
 /// Bytes of a SHA-256.
 const LENGTH: usize = 32;
@@ -16,6 +18,11 @@ pub struct Digest([u8; LENGTH]);
 pub struct BadDigest;
 
 impl Digest {
+    /// The name of a module with these bytes.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
     pub(super) fn new(hash: [u8; LENGTH]) -> Digest {
         Digest(hash)
     }

@@ -1,4 +1,4 @@
-//! The store and the modules through their public interface.
+//! The store, the modules and the runtime through their public interface.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -6,4 +6,10 @@ mod damage;
 mod durability;
 mod modules;
 mod records;
+mod runtime_isolation;
+mod runtime_refusals;
+mod runtime_restart;
+mod runtime_scenario;
+mod runtime_sleep;
+mod runtime_support;
 mod support;

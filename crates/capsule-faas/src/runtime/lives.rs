@@ -1,0 +1,218 @@
+//! Starts and stops of processes, and the timer that puts idle ones to sleep.
+
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use capsule_faas_model::lifecycle::{Admission, Effect};
+use capsule_faas_model::record::Status;
+use capsule_faas_model::spec::ModuleHash;
+use capsule_hdk::{Contract, Extensions, Function, Module};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::Inner;
+use super::error::{FaasError, FaasErrorKind};
+use super::logs::Tee;
+use super::process::{Inside, Process, Transport};
+use crate::modules::{Digest, Stored};
+
+/// A guest whose caller went away may still run when its function is put to sleep: it gets this long.
+const LAST_CALLS: Duration = Duration::from_secs(30);
+/// The timer never turns faster than this.
+const TURN: Duration = Duration::from_millis(1);
+
+impl Inner {
+    /// Carries out what the life of a process asks for, in a task of its own.
+    pub(super) fn carry_out(self: &Arc<Self>, process: &Arc<Process>, effect: Option<Effect>) {
+        match effect {
+            None => {}
+            Some(Effect::Start) => drop(self.runtime.spawn(Arc::clone(self).wake(Arc::clone(process)))),
+            Some(Effect::Stop) => drop(self.runtime.spawn(Arc::clone(self).put_down(Arc::clone(process)))),
+            Some(Effect::Forget) => {
+                self.write().processes.remove(&process.id);
+            }
+        }
+    }
+
+    /// Starts a process that calls wait for.
+    async fn wake(self: Arc<Self>, process: Arc<Process>) {
+        if let Err(error) = self.bring_up(&process).await {
+            tracing::warn!(function = &*process.label, "cannot be started: {error}");
+        }
+    }
+
+    /// Starts a process whose life says that it is being started, and tells its life how that went.
+    pub(super) async fn bring_up(self: &Arc<Self>, process: &Arc<Process>) -> Result<(), FaasError> {
+        let began = Instant::now();
+        // A task of its own: whatever happens there, the life goes on.
+        let (inner, other) = (Arc::clone(self), Arc::clone(process));
+        let made = self.runtime.spawn(async move { inner.make(&other).await }).await;
+        let made = made.unwrap_or_else(|_| Err(FaasError::new(FaasErrorKind::Runner, "the start was lost")));
+        let (effect, result) = match made {
+            Ok(transport) => {
+                process.cold_starts.observe(began.elapsed());
+                (process.started(self.now(), transport), Ok(()))
+            }
+            Err(error) => (process.start_failed(self.now(), &error.to_string()), Err(error)),
+        };
+        self.carry_out(process, effect);
+        self.timer.notify_one();
+        result
+    }
+
+    /// Loads, links and starts the function of a process.
+    async fn make(self: &Arc<Self>, process: &Process) -> Result<Transport, FaasError> {
+        let module = self.module(process).await?;
+        let shared = self.shared(process);
+        let mut config = self.config.platform.configure(&process.spec, &shared)?;
+        config.name = process.label.to_string();
+        config.output = Arc::new(Tee {
+            function: Arc::clone(&process.label),
+            process: process.id,
+            log: Arc::clone(&process.log),
+            feed: Arc::clone(&self.feed),
+            server: Arc::clone(&self.config.output),
+        });
+        let fresh = config.contract == Contract::Fresh;
+        let function = Function::new(&self.config.host, &module, config)?;
+        self.make_room().await;
+        function.start().await.map_err(|error| FaasError::start(&error))?;
+        Ok(Transport::Inside(Inside { function, fresh, _module: module, _shared: shared }))
+    }
+
+    async fn module(self: &Arc<Self>, process: &Process) -> Result<Arc<Module>, FaasError> {
+        let hash = process.spec.module.as_ref().map(ModuleHash::as_str);
+        let digest: Option<Digest> = hash.and_then(|hash| hash.parse().ok());
+        let Some(digest) = digest else {
+            return Err(FaasError::new(FaasErrorKind::Invalid, "the record names no module"));
+        };
+        let inner = Arc::clone(self);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let engine = inner.config.host.engine();
+            let stored = inner.config.modules.get(&digest);
+            let Some(stored) = stored else { return Err(not_stored(&digest)) };
+            let compile = || match &stored {
+                Stored::File(path) => Module::from_file(engine, path),
+                Stored::Bytes(bytes) => Module::from_bytes(engine, &digest.to_string(), bytes),
+            };
+            Ok(inner.compiled.get(digest, compile)?)
+        });
+        loaded.await.unwrap_or_else(|_| Err(FaasError::new(FaasErrorKind::Runner, "the module could not be compiled")))
+    }
+
+    /// What the process has in common with the others of its revision that are awake.
+    fn shared(&self, process: &Process) -> Arc<Extensions> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = shared.get(&process.cache).and_then(Weak::upgrade) {
+            return found;
+        }
+        shared.retain(|_, held| held.strong_count() > 0);
+        let made = Arc::new(self.config.platform.shared(&process.spec));
+        shared.insert(process.cache, Arc::downgrade(&made));
+        made
+    }
+
+    /// When all instances of the engine are taken, lets the function go that would fall asleep first, if one may be.
+    async fn make_room(self: &Arc<Self>) {
+        let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
+        let instances: usize = processes.iter().map(|process| process.stats().instances).sum();
+        if instances < self.config.host.engine().max_instances() {
+            return;
+        }
+        let mut awake: Vec<_> =
+            processes.iter().map(|process| (process.lock().life.idle_at(), Arc::clone(process))).collect();
+        // Those that never fall asleep by themselves last: they are let go only when nothing is lost by it.
+        awake.sort_by_key(|(idle_at, _)| idle_at.unwrap_or(Duration::MAX));
+        for (_, process) in awake {
+            let effect = process.lock().life.let_go();
+            if effect == Some(Effect::Stop) {
+                Arc::clone(self).put_down(process).await;
+                return;
+            }
+        }
+    }
+
+    /// Stops a process whose life says so.
+    async fn put_down(self: Arc<Self>, process: Arc<Process>) {
+        process.end(LAST_CALLS).await;
+        let effect = process.stopped(self.now());
+        self.carry_out(&process, effect);
+    }
+
+    /// Waits until a process is awake, and wakes it when it sleeps.
+    pub(super) async fn awake(self: &Arc<Self>, process: &Arc<Process>) -> Result<(), FaasError> {
+        let deadline = Instant::now() + self.config.patience;
+        loop {
+            let mut change = pin!(process.change());
+            change.as_mut().enable();
+            let (admission, reason) = {
+                let mut state = process.lock();
+                let admission = state.life.call(self.now());
+                (admission, state.life.reason().map(str::to_owned))
+            };
+            match admission {
+                Admission::Go => {
+                    let effect = process.lock().life.call_ended(self.now());
+                    self.carry_out(process, effect);
+                    return Ok(());
+                }
+                Admission::Start => self.carry_out(process, Some(Effect::Start)),
+                Admission::Wait => {}
+                Admission::Later(_) => {
+                    return Err(FaasError::new(FaasErrorKind::Invalid, reason.unwrap_or_default()));
+                }
+                Admission::Gone => return Err(FaasError::stopping()),
+            }
+            if timeout_at(deadline, change).await.is_err() {
+                return Err(late(process));
+            }
+        }
+    }
+
+    /// Puts to sleep who is idle; how long until somebody may be next.
+    fn put_to_sleep(self: &Arc<Self>) -> Option<Duration> {
+        let now = self.now();
+        let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
+        let mut next: Option<Duration> = None;
+        for process in processes {
+            let (effect, at) = {
+                let mut state = process.lock();
+                let effect = state.life.idle(now);
+                // One with calls is idle after it has been idle long enough, which is later than this.
+                let busy = state.life.status() == Status::Started;
+                let after = process.sleep.after.filter(|_| busy).and_then(|after| now.elapsed.checked_add(after));
+                let at = state.life.idle_at().or(after);
+                (effect, at)
+            };
+            self.carry_out(&process, effect);
+            next = next.into_iter().chain(at).min();
+        }
+        next.map(|at| at.saturating_sub(now.elapsed).max(TURN))
+    }
+}
+
+/// The timer of a server: ends with it.
+pub(super) async fn put_idle_to_sleep(inner: Weak<Inner>, earlier: Arc<Notify>) {
+    loop {
+        let next = match inner.upgrade() {
+            Some(inner) => inner.put_to_sleep(),
+            None => return,
+        };
+        let changed = earlier.notified();
+        match next {
+            // Whoever is started in the meantime says so.
+            Some(next) => drop(tokio::time::timeout(next, changed).await),
+            None => changed.await,
+        }
+    }
+}
+
+pub(super) fn not_stored(digest: &Digest) -> FaasError {
+    FaasError::new(FaasErrorKind::Invalid, format!("the module `{digest}` is not stored here"))
+        .with_hint("upload it first: `PUT /functions/modules`")
+}
+
+pub(super) fn late(process: &Process) -> FaasError {
+    FaasError::unavailable(format!("`{}` did not start in time", process.label), Duration::from_secs(1))
+}

@@ -1,0 +1,171 @@
+//! One process: its life behind a lock, what it runs on while it is awake, its log and its counters.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use capsule_faas_model::lifecycle::{Effect, Lifecycle, Now, Running, Sleep};
+use capsule_faas_model::names::Key;
+use capsule_faas_model::registry::{CacheId, Entry, ProcessId};
+use capsule_faas_model::spec::Spec;
+use capsule_hdk::{Call, CallError, Extensions, Function, Module, Stats};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::logs::Log;
+use super::stats::{self, Durations};
+
+/// What an awake process runs on. A child process would be another variant, with the same questions.
+pub(crate) enum Transport {
+    /// In the server's own process.
+    Inside(Inside),
+}
+
+/// A function of the server's own process.
+pub(crate) struct Inside {
+    pub(crate) function: Function,
+    /// A call that nobody waits for any more may be given up.
+    pub(crate) fresh: bool,
+    /// Held for those who look for the same content.
+    pub(crate) _module: Arc<Module>,
+    /// Held for the other processes of the revision.
+    pub(crate) _shared: Arc<Extensions>,
+}
+
+impl Transport {
+    pub(crate) async fn call(&self, call: Call) -> Result<Bytes, CallError> {
+        match self {
+            Transport::Inside(inside) => inside.function.call(call).await,
+        }
+    }
+
+    /// Whether the module has this export.
+    pub(crate) fn exports(&self, name: &str) -> bool {
+        match self {
+            Transport::Inside(inside) => inside.function.module().exports(name),
+        }
+    }
+
+    /// Whether a call ends when its caller goes away.
+    pub(crate) fn is_fresh(&self) -> bool {
+        match self {
+            Transport::Inside(inside) => inside.fresh,
+        }
+    }
+
+    /// Refuses calls, gives those that run some time, then runs `OnStop`.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        match self {
+            Transport::Inside(inside) => {
+                inside.function.stop(patience).await;
+            }
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        match self {
+            Transport::Inside(inside) => inside.function.stats(),
+        }
+    }
+
+    pub(crate) fn running(&self) -> Running {
+        match self {
+            Transport::Inside(_) => Running { pid: std::process::id(), port: None },
+        }
+    }
+}
+
+/// One process, whatever its names are.
+pub(crate) struct Process {
+    pub(crate) id: ProcessId,
+    pub(crate) cache: CacheId,
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) sleep: Sleep,
+    /// `name/revision/index` under which it was first started: what its log says.
+    pub(crate) label: Arc<str>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) latency: Durations,
+    pub(crate) cold_starts: Durations,
+    state: Mutex<State>,
+    /// Told whenever a start or stop is over.
+    changed: Notify,
+}
+
+pub(crate) struct State {
+    pub(crate) life: Lifecycle,
+    /// There exactly while the process is started, and until it has stopped.
+    pub(crate) transport: Option<Arc<Transport>>,
+    /// What was counted before it last fell asleep.
+    past: Stats,
+}
+
+impl Process {
+    pub(crate) fn new(key: &Key, entry: &Entry, life: Lifecycle, sleep: Sleep, log: Arc<Log>) -> Arc<Process> {
+        Arc::new(Process {
+            id: entry.process,
+            cache: entry.cache,
+            spec: Arc::clone(&entry.spec),
+            sleep,
+            label: key.to_string().into(),
+            log,
+            latency: Durations::default(),
+            cold_starts: Durations::default(),
+            state: Mutex::new(State { life, transport: None, past: Stats::default() }),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next end of a start or stop. To be enabled before the state is asked, so that none is missed.
+    pub(crate) fn change(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// The start has succeeded.
+    pub(crate) fn started(&self, now: Now, transport: Transport) -> Option<Effect> {
+        let effect = {
+            let mut state = self.lock();
+            let running = transport.running();
+            state.transport = Some(Arc::new(transport));
+            state.life.started(now, running)
+        };
+        self.changed.notify_waiters();
+        effect
+    }
+
+    /// The start has failed.
+    pub(crate) fn start_failed(&self, now: Now, reason: &str) -> Option<Effect> {
+        let effect = self.lock().life.start_failed(now, reason);
+        self.changed.notify_waiters();
+        effect
+    }
+
+    /// Ends what it runs on; `OnStop` has run when this returns.
+    pub(crate) async fn end(&self, patience: Duration) {
+        let transport = self.lock().transport.clone();
+        let Some(transport) = transport else { return };
+        transport.stop(patience).await;
+        let mut state = self.lock();
+        if state.transport.take().is_some() {
+            state.past = stats::ended(&state.past, &transport.stats());
+        }
+    }
+
+    /// The stop is over.
+    pub(crate) fn stopped(&self, now: Now) -> Option<Effect> {
+        let effect = self.lock().life.stopped(now);
+        self.changed.notify_waiters();
+        effect
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.lock();
+        match &state.transport {
+            Some(transport) => stats::add(&state.past, &transport.stats()),
+            None => state.past,
+        }
+    }
+}
