@@ -70,26 +70,22 @@ async fn the_queue_is_bounded_and_its_wait_too() {
     let (mut settings, _) = config(Contract::Instances(1));
     settings.limits.queue = 1;
     settings.limits.queue_timeout = Duration::from_millis(50);
-    settings.limits.call_timeout = Some(Duration::from_millis(400));
+    settings.limits.call_timeout = Some(Duration::from_secs(2));
     let function = try_function(TRICKS, settings).unwrap();
     function.start().await.unwrap();
-    let looping = tokio::spawn({
+    let spawn = |argument: &'static str| {
         let function = function.clone();
-        async move { function.handle("l").await }
-    });
+        tokio::spawn(async move { function.handle(argument).await })
+    };
+    // Tasks of one thread begin in their order: the loop has the instance before the other call wants it.
+    let (looping, waiting) = (spawn("l"), spawn("c"));
     while function.stats().waiting == 0 {
-        let first = function.clone();
-        let waits = tokio::spawn(async move { first.handle("c").await });
+        assert!(!waiting.is_finished(), "it did not have to wait");
         tokio::task::yield_now().await;
-        if function.stats().waiting == 1 {
-            let refused = function.handle("c").await.unwrap_err();
-            assert_eq!(refused.to_string(), "too many calls wait for this function");
-            let late = waits.await.unwrap().unwrap_err();
-            assert_eq!(late.to_string(), "no instance of this function became free in time");
-            break;
-        }
-        let _ = waits.await.unwrap();
     }
+    assert_eq!(function.handle("c").await.unwrap_err().to_string(), "too many calls wait for this function");
+    let late = waiting.await.unwrap().unwrap_err();
+    assert_eq!(late.to_string(), "no instance of this function became free in time");
     assert!(matches!(looping.await.unwrap(), Err(CallError::Deadline(_))));
     assert_eq!(function.handle("c").await.unwrap(), "43");
 }
