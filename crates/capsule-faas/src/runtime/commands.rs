@@ -4,12 +4,14 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use capsule_faas_model::lifecycle::Lifecycle;
 use capsule_faas_model::names::{FunctionName, Index, Key, Revision};
+use capsule_faas_model::record::Status;
 use capsule_faas_model::registry::{Change, Registry, Reservation, Scale, Write};
 use capsule_faas_model::route::Weights;
 use capsule_faas_model::spec::{Origin, Spec};
@@ -160,10 +162,22 @@ impl Faas {
     /// `OnStop` runs. The records stay.
     pub async fn stop(&self, patience: Duration) {
         self.inner.stopping.send_replace(true);
+        // The command that is being written comes to its end; what has not been written by now will not be.
+        let _one = self.inner.commands.lock().await;
         let processes: Vec<Arc<Process>> = self.inner.read().processes.values().cloned().collect();
         let ends = processes.iter().map(|process| async {
-            let effect = process.lock().life.retire(self.inner.now());
-            // Calls still run: their end would ask for the stop that happens here.
+            let mut change = pin!(process.change());
+            change.as_mut().enable();
+            let (effect, starting) = {
+                let mut held = process.lock();
+                let effect = held.life.retire(self.inner.now());
+                (effect, held.life.status() == Status::Waiting)
+            };
+            if starting {
+                // One that is too slow is left behind without `OnStop`.
+                let _ = tokio::time::timeout(patience, change).await;
+            }
+            // Where calls still run, their end would ask for the stop that happens here.
             process.end(patience).await;
             self.inner.carry_out(process, effect);
         });
@@ -278,6 +292,9 @@ impl Inner {
 
     /// Writes changes, then shows them to calls together with the new processes. The caller holds the lock of commands.
     async fn write_down(self: &Arc<Self>, changes: Vec<Change>, new: &[Arc<Process>]) -> Result<(), FaasError> {
+        if self.is_stopping() {
+            return Err(FaasError::stopping());
+        }
         let writes = changes.iter().flat_map(Change::writes).map(to_store).collect();
         // On a copy first: what cannot be committed is not written.
         let mut next = self.read().registry.clone();

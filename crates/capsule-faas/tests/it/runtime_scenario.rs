@@ -8,6 +8,7 @@ use capsule_faas_model::names::Index;
 use capsule_faas_model::record::Status;
 use capsule_faas_model::route::Weights;
 use capsule_hdk::Stream;
+use futures_util::FutureExt as _;
 
 use crate::runtime_support::{LIFECYCLE, TRICKS, World, name, revision, says, selector, until};
 
@@ -72,6 +73,18 @@ async fn stopping_the_server_runs_on_stop_everywhere_and_refuses_more() {
     // The records stay.
     let world = world.reopened();
     assert_eq!(world.ask("a", "").await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_wakes_while_the_server_stops_has_its_on_stop() {
+    let world = World::new();
+    world.start("a", LIFECYCLE, &[]).await.unwrap();
+    let world = world.reopened();
+    // The call asks for the start and is dropped.
+    assert_eq!(world.ask("a", "").now_or_never(), None);
+    world.faas.stop(Duration::from_secs(5)).await;
+    let text = world.output.text(Stream::Stdout);
+    assert!(text.ends_with("OnStart\na/default/0 OnStop\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

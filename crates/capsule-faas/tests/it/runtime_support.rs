@@ -1,8 +1,9 @@
 //! A server of functions in the test's own process, and the program around it in small.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,10 +20,9 @@ use capsule_faas_model::spec::{Origin, Spec};
 use capsule_faas_model::start::StartBody;
 use capsule_faas_model::target::{Selector, Target, parse};
 use capsule_hdk::{
-    Call, Contract, Engine, EngineConfig, Extensions, FunctionConfig, Host, HostFunctions, Kind, MemoryOutput,
+    Call, Contract, Engine, EngineConfig, Extensions, FunctionConfig, Host, HostContext, HostFunction, HostFunctions,
+    Kind, MemoryOutput, Reply, Stream,
 };
-use capsule_hostfns::Services;
-use capsule_hostfns::cache::Cache;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 
@@ -88,7 +88,7 @@ impl Platform for Program {
 
     fn shared(&self, _: &Spec) -> Extensions {
         let mut shared = Extensions::default();
-        shared.insert(Arc::new(Cache::new(1 << 20)));
+        shared.insert(Arc::new(Cache::default()));
         shared
     }
 
@@ -100,7 +100,7 @@ impl Platform for Program {
         }
         config.capabilities.environment =
             spec.env.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Services { cache: shared.get::<Cache>(), ..Services::default() }.attach(&mut config);
+        config.extensions = shared.clone();
         Ok(config)
     }
 
@@ -190,12 +190,45 @@ fn open(folder: &Path, max_instances: usize, program: &Arc<Program>, output: &Ar
     let mut config = EngineConfig::default();
     config.max_instances = max_instances;
     let engine = Engine::new(&config).unwrap();
-    let mut functions = HostFunctions::new();
-    capsule_hostfns::standard(&mut functions);
-    let host = Host::new(&engine, &functions).unwrap();
+    let host = Host::new(&engine, &host_functions()).unwrap();
     let store = store(&folder.join("data"));
     let modules = Modules::open(&store).unwrap();
     Faas::open(FaasConfig::new(host, store, modules, program.clone(), output.clone())).unwrap()
+}
+
+/// What the processes of a revision share.
+#[derive(Default)]
+struct Cache(Mutex<BTreeSet<Vec<u8>>>);
+
+/// What the guests import, as far as these tests need it: environment, output, and a cache of keys alone.
+fn host_functions() -> HostFunctions {
+    fn keys(context: &HostContext) -> Arc<Cache> {
+        context.extension().unwrap()
+    }
+    let mut functions = HostFunctions::new();
+    functions
+        .add(HostFunction::new("hostPrintString", Reply::Nothing, |context, [text]| {
+            context.print(Stream::Stdout, &[text, b"\n"]);
+            Ok(Vec::new())
+        }))
+        .add(HostFunction::new("hostGetEnv", Reply::Raw, |context, [name]| {
+            let name = String::from_utf8_lossy(name);
+            Ok(context.capabilities().variable(&name).unwrap_or_default().into())
+        }))
+        .add(HostFunction::new("hostCacheSet", Reply::Framed, |context, [key, _]| {
+            keys(context).0.lock().unwrap().insert(key.into());
+            Ok(key.into())
+        }))
+        .add(HostFunction::new("hostCacheKeys", Reply::Framed, |context, [_]| {
+            Ok(keys(context).0.lock().unwrap().iter().cloned().collect::<Vec<_>>().join(&b' '))
+        }))
+        .add(HostFunction::new("hostLogString", Reply::Nothing, |_, [_]| Ok(Vec::new())))
+        .add(HostFunction::new("hostWriteFile", Reply::Framed, |_, [_, _]| Err("not here".into())));
+    for name in ["hostReadFile", "hostRedisGet", "hostHTTP"] {
+        functions.add(HostFunction::new(name, Reply::Framed, |_, [_]| Err("not here".into())));
+    }
+    functions.add(HostFunction::new("hostTalk", Reply::Raw, |_, [_]| Ok(Vec::new())));
+    functions
 }
 
 /// The store of a folder. A server that was dropped a moment ago may have a task that comes to its end.
