@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
 
@@ -17,6 +18,11 @@ pub(crate) struct FolderLock {
     _file: File,
 }
 
+/// A lock that was just given up may live on for a moment in a child that is being started: a copy of the descriptor exists
+/// between its fork and its exec.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// Takes the data folder for this server, or says that another has it.
 pub(crate) fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
     let file = private_file()
@@ -24,10 +30,14 @@ pub(crate) fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
         .truncate(false)
         .open(folder.join(LOCK))
         .map_err(|error| StoreError::unusable(folder, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(FolderLock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(StoreError::in_use(folder)),
-        Err(TryLockError::Error(error)) => Err(StoreError::unusable(folder, error)),
+    let begin = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(FolderLock { _file: file }),
+            Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::in_use(folder)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::unusable(folder, error)),
+        }
     }
 }
 

@@ -26,6 +26,15 @@ impl Registry {
         if target.is_some_and(|target| target.entries.iter().any(|(index, entry)| taken(entry, index))) {
             return Err(Refusal::conflict(format!("`{name}/{new}` exists, and is not `{name}/{revision}`")));
         }
+        // A revision has one origin, and duplicates count as the API's.
+        let of_file = target.is_some_and(|target| target.entries.values().any(|entry| entry.origin == Origin::File));
+        let adds = |index| target.is_none_or(|target| !target.entries.contains_key(index));
+        if of_file && source.entries.keys().any(adds) {
+            return Err(Refusal::conflict(format!(
+                "`{name}/{new}` was started by {}; a duplicate cannot add an index to it",
+                Origin::File.label()
+            )));
+        }
         let mut writes = Vec::new();
         for (index, entry) in &source.entries {
             let before = target.and_then(|target| target.entries.get(index));
