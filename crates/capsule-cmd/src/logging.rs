@@ -45,7 +45,7 @@ pub fn init(parsed: &Parsed) -> anyhow::Result<()> {
 }
 
 /// As [`init`] for servers: the lines are written by a thread of their own, so that a stderr that nobody reads never holds up a
-/// call. Lines beyond [`BUFFERED_LINES`] are lost then. What is still buffered is written when the guard is dropped.
+/// call. When more than 16,384 lines wait, further ones are lost. What is still buffered is written when the guard is dropped.
 ///
 /// # Errors
 /// A logger was installed before.
