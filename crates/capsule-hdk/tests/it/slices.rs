@@ -66,9 +66,8 @@ async fn many_loops_of_one_function_end_at_their_deadline() {
 #[tokio::test]
 async fn a_long_call_moves_to_the_pool_and_comes_back_with_its_result() {
     let function = crate::support::tricks(Contract::Instances(1));
-    for count in 43..48 {
+    for _ in 0..5 {
         assert_eq!(function.handle("b").await.unwrap(), "");
-        let _ = count;
     }
     assert_eq!(function.handle("c").await.unwrap(), "48");
 }
