@@ -9,7 +9,7 @@ use capsule_faas_model::route::Weights;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use crate::runtime_support::{HOST, TRICKS, World, ask, name, revision, says, selector, until};
+use crate::runtime_support::{COMPUTES, HOST, TRICKS, World, ask, name, revision, says, selector, until};
 
 /// The keys of a cache, as these tests show them.
 const FULL: &str = "a1 a2 b2";
@@ -51,15 +51,18 @@ async fn the_cache_is_gone_when_the_function_sleeps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn loops_and_traps_do_not_disturb_others() {
     let world = World::new();
-    world.start("loops", TRICKS, &["-callTimeout=300"]).await.unwrap();
+    world.start("loops", TRICKS, &["-callTimeout=1000"]).await.unwrap();
     world.start("traps", TRICKS, &[]).await.unwrap();
     world.start("well", TRICKS, &[]).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let disturb = |place: &'static str, argument: &'static str| {
         let (faas, stop) = (world.faas.clone(), Arc::clone(&stop));
         tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
+            loop {
                 assert!(ask(&faas, place, argument).await.starts_with("failed: "));
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
             }
         })
     };
@@ -88,13 +91,15 @@ async fn no_call_fails_while_routes_revisions_and_indexes_change() {
         let (faas, stop) = (world.faas.clone(), Arc::clone(&stop));
         tokio::spawn(async move {
             let mut calls = 0;
-            while !stop.load(Ordering::Relaxed) {
+            loop {
                 let answer = ask(&faas, "hello", "").await;
                 assert!(["blue", "green"].contains(&answer.as_str()), "{answer}");
                 calls += 1;
+                if stop.load(Ordering::Relaxed) {
+                    return calls;
+                }
                 tokio::task::yield_now().await;
             }
-            calls
         })
     });
     let callers: Vec<_> = callers.collect();
@@ -112,15 +117,16 @@ async fn no_call_fails_while_routes_revisions_and_indexes_change() {
     }
     stop.store(true, Ordering::Relaxed);
     let calls: usize = join_all(callers).await.into_iter().map(|caller| caller.unwrap()).sum();
-    assert!(calls > 0);
+    assert!(calls >= 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_does_not_end_the_call() {
     let world = World::new();
-    world.start("a", TRICKS, &["-stopAfter=10"]).await.unwrap();
+    world.start("a", COMPUTES, &["-stopAfter=10"]).await.unwrap();
     // Polled once, then dropped while the guest computes.
-    assert_eq!(world.ask("a", "b").now_or_never(), None);
+    assert_eq!(world.ask("a", "").now_or_never(), None);
+    world.program.released.store(true, Ordering::SeqCst);
     until("the call's end", || world.faas.stats()[0].calls.succeeded == 1).await;
-    assert_eq!(world.ask("a", "e").await, "e");
+    assert_eq!(world.ask("a", "").await, "released");
 }

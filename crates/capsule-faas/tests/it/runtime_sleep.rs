@@ -15,7 +15,7 @@ async fn an_idle_function_sleeps_and_a_call_wakes_it() {
     let world = World::new();
     world.start("a", LIFECYCLE, &["-stopAfter=20"]).await.unwrap();
     until("sleep", || world.output.text(Stream::Stdout).ends_with("OnStop\n")).await;
-    assert_eq!(world.status("a/default/0"), Status::Stopped);
+    until("the record", || world.status("a/default/0") == Status::Stopped).await;
     until("memory given back", || world.faas.stats()[0].calls.memory == 0).await;
     let health = world.faas.health(&selector("a")).await.unwrap();
     assert!(matches!(health, Health::NotRunning { status: Status::Stopped, .. }), "{health:?}");
@@ -55,8 +55,10 @@ async fn calls_around_the_expiry_never_fail() {
     for caller in join_all(callers).await {
         caller.unwrap();
     }
+    until("sleep", || world.faas.stats()[0].calls.instances == 0).await;
+    assert_eq!(world.ask("a", "").await, "done");
     let stats = world.faas.stats();
-    assert_eq!(stats[0].calls.succeeded, 600);
+    assert_eq!(stats[0].calls.succeeded, 601);
     assert!(stats[0].cold_starts.count() > 1, "it never slept");
 }
 

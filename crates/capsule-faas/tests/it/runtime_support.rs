@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use capsule_faas_model::start::StartBody;
 use capsule_faas_model::target::{Selector, Target, parse};
 use capsule_hdk::{
     Call, Contract, Engine, EngineConfig, Extensions, FunctionConfig, Host, HostContext, HostFunction, HostFunctions,
-    Kind, MemoryOutput, Reply, Stream,
+    Kind, MemoryOutput, Reply, Stream, Value, ValueType,
 };
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
@@ -34,6 +34,15 @@ pub(crate) const TRICKS: &str = include_str!("../../../../fixtures/tricks.wat");
 pub(crate) const LIFECYCLE: &str = include_str!("../../../../fixtures/lifecycle.wat");
 /// Calls the host function that its argument chooses.
 pub(crate) const HOST: &str = include_str!("../../../../fixtures/host.wat");
+
+/// Computes until the test's [`Program`] is `released`, then answers `released`.
+pub(crate) const COMPUTES: &str = r#"(module
+    (import "env" "isReleased" (func $is_released (result i32)))
+    (memory (export "memory") 1) (data (i32.const 16) "Sreleased")
+    (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+    (func (export "callHandle") (param i32 i32) (result i64)
+        (loop $again (br_if $again (i32.eqz (call $is_released))))
+        (i64.const 0x1000000009)))"#;
 
 /// A module that answers this text.
 pub(crate) fn says(text: &str) -> String {
@@ -51,6 +60,8 @@ pub(crate) struct Program {
     pub(crate) fetches: AtomicUsize,
     /// What every URL leads to.
     pub(crate) remote: Option<String>,
+    /// Lets the guests of [`COMPUTES`] come to their end.
+    pub(crate) released: Arc<AtomicBool>,
 }
 
 impl FlagTable for Program {
@@ -101,6 +112,7 @@ impl Platform for Program {
         config.capabilities.environment =
             spec.env.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         config.extensions = shared.clone();
+        config.extensions.insert(Arc::clone(&self.released));
         Ok(config)
     }
 
@@ -130,7 +142,7 @@ impl World {
 
     pub(crate) fn with(max_instances: usize, remote: Option<String>) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let program = Arc::new(Program { fetches: AtomicUsize::new(0), remote });
+        let program = Arc::new(Program { fetches: AtomicUsize::new(0), remote, released: Arc::default() });
         let output = Arc::new(MemoryOutput::default());
         let faas = open(folder.path(), max_instances, &program, &output);
         World { faas, output, program, folder, max_instances }
@@ -227,6 +239,10 @@ fn host_functions() -> HostFunctions {
     for name in ["hostReadFile", "hostRedisGet", "hostHTTP"] {
         functions.add(HostFunction::new(name, Reply::Framed, |_, [_]| Err("not here".into())));
     }
+    functions.add(HostFunction::raw("isReleased", &[], &[ValueType::I32], |context, _, _| {
+        let released = context.extension::<AtomicBool>().unwrap();
+        Ok(vec![Value::I32(released.load(Ordering::SeqCst).into())])
+    }));
     functions.add(HostFunction::new("hostTalk", Reply::Raw, |_, [_]| Ok(Vec::new())));
     functions
 }
