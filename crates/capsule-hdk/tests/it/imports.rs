@@ -66,8 +66,9 @@ async fn a_call_that_waits_in_a_host_function_ends_at_its_deadline() {
     let (mut settings, _) = config(Contract::default());
     settings.limits.call_timeout = Some(std::time::Duration::from_millis(50));
     let function = function_with(&caller(ALLOCATE, ""), settings, &functions).unwrap();
-    let error = function.handle("Bob").await.unwrap_err();
-    assert_eq!(error.to_string(), "the call exceeded its time limit of 50ms (flag `--callTimeout`)");
+    let error = function.handle("Bob").await.unwrap_err().to_string();
+    // On a slow machine it is the start that exceeds it.
+    assert!(error.ends_with("the call exceeded its time limit of 50ms (flag `--callTimeout`)"), "{error}");
 }
 
 #[tokio::test]

@@ -3,9 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use capsule_hdk::{
-    Contract, Engine, EngineConfig, Function, FunctionConfig, Host, HostFunctions, LoadError, MemoryOutput, Module,
+    CallError, Contract, Engine, EngineConfig, Function, FunctionConfig, Host, HostFunction, HostFunctions, LoadError,
+    MemoryOutput, Module, Reply,
 };
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// How long anything may take before a test fails: a loaded machine is not a defect.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The module of many faces; its first lines say what each first byte of the argument does.
 pub(crate) const TRICKS: &str = include_str!("../../../../fixtures/tricks.wat");
@@ -17,12 +24,12 @@ pub(crate) fn engine() -> Engine {
     Engine::new(&config).expect("the engine starts")
 }
 
-/// Settings with a time limit that tests can wait for, and output in memory.
+/// Settings with a time limit that only a failing test reaches, and output in memory.
 pub(crate) fn config(contract: Contract) -> (FunctionConfig, Arc<MemoryOutput>) {
     let output = Arc::new(MemoryOutput::default());
     let mut config = FunctionConfig::new("test");
     config.contract = contract;
-    config.limits.call_timeout = Some(Duration::from_secs(10));
+    config.limits.call_timeout = Some(Duration::from_secs(60));
     config.output = output.clone();
     (config, output)
 }
@@ -44,4 +51,44 @@ pub(crate) fn function_with(
 /// The module of many faces with a contract.
 pub(crate) fn tricks(contract: Contract) -> Function {
     try_function(TRICKS, config(contract).0).expect("the guest loads")
+}
+
+/// The answer of a function whose time limit is so short that a loaded machine may miss it: asked again until it does not.
+pub(crate) async fn answer_at_last(function: &Function, argument: &'static str) -> Bytes {
+    let begin = Instant::now();
+    loop {
+        match function.handle(argument).await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                let late = error.to_string().contains("exceeded its time limit") || matches!(error, CallError::Busy(_));
+                assert!(late && begin.elapsed() < DEADLINE, "{error}");
+            }
+        }
+    }
+}
+
+/// Calls wait in the host until they are given permits. The answer is `let go`.
+pub(crate) const WAITS: &str = r#"(module
+    (import "env" "wait" (func $wait (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "malloc") (param i32) (result i32) (i32.const 2048))
+    (func (export "allocateBuffer") (param i32) (result i32) (i32.const 1024))
+    (func (export "callHandle") (param i32 i32) (result i64)
+        (drop (call $wait (i32.const 0) (i32.const 4)))
+        (i64.or (i64.shl (i64.extend_i32_u (i32.load (i32.const 0))) (i64.const 32))
+                (i64.extend_i32_u (i32.load (i32.const 4))))))"#;
+
+/// The host function of [`WAITS`], and the permits that it takes one of.
+pub(crate) fn waiting() -> (HostFunctions, Arc<Semaphore>) {
+    let permits = Arc::new(Semaphore::new(0));
+    let taken = Arc::clone(&permits);
+    let mut functions = HostFunctions::new();
+    functions.add(HostFunction::waiting("wait", Reply::Framed, move |_, []: [Vec<u8>; 0]| {
+        let permits = Arc::clone(&taken);
+        async move {
+            permits.acquire().await.unwrap().forget();
+            Ok(b"let go".to_vec())
+        }
+    }));
+    (functions, permits)
 }
