@@ -1,7 +1,7 @@
 //! A call of a function: what is called with what, and until when.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,7 +63,14 @@ pub struct Call {
 
 /// Something that lives as long as a call, also when its caller has gone away.
 #[derive(Clone)]
-pub(crate) struct Companion(#[expect(dead_code, reason = "held for its drop")] Arc<dyn Any + Send + Sync>);
+pub(crate) struct Companion(Arc<dyn Any + Send + Sync>);
+
+impl Companion {
+    /// For those who must not keep it beyond the call.
+    pub(crate) fn downgrade(&self) -> Weak<dyn Any + Send + Sync> {
+        Arc::downgrade(&self.0)
+    }
+}
 
 impl std::fmt::Debug for Companion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,6 +84,16 @@ impl Call {
         Call { kind, argument: argument.into(), deadline: None, request_id: None, patience: None, companion: None }
     }
 
+    /// Which export it goes to.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What the export is given.
+    pub fn argument(&self) -> &Bytes {
+        &self.argument
+    }
+
     /// Ends the call at `deadline` when that comes before the function's own time limit.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Call {
@@ -84,7 +101,8 @@ impl Call {
         self
     }
 
-    /// Keeps `companion` until the call has ended, also when its caller goes away: a guard that counts running calls.
+    /// Keeps `companion` until the call has ended, also when its caller goes away: a guard that counts running calls, or what
+    /// host functions look up with [`HostContext::companion`](crate::HostContext::companion).
     #[must_use]
     pub fn with_companion(mut self, companion: Arc<dyn Any + Send + Sync>) -> Call {
         self.companion = Some(Companion(companion));

@@ -313,12 +313,13 @@ impl Inner {
         let Some(instance) = slot.instance() else {
             return Err(CallError::Runner("a slot lost its instance".into()));
         };
-        let _companion = call.as_ref().and_then(|call| call.companion.clone());
+        let companion = call.as_ref().and_then(|call| call.companion.clone());
         let result = match call {
             None => Ok(Bytes::new()),
-            Some(call) => within(deadline, instance.call(call.kind, &call.argument, call.request_id, deadline))
-                .await
-                .unwrap_or_else(|| Err(self.template.deadline_error())),
+            Some(call) => {
+                let running = instance.call(call.kind, &call.argument, call.request_id, companion.as_ref(), deadline);
+                within(deadline, running).await.unwrap_or_else(|| Err(self.template.deadline_error()))
+            }
         };
         if within(deadline, instance.output().finish()).await.is_none() {
             tracing::warn!(function = self.template.surroundings.name, "output of the call waits: nobody reads it");

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use capsule_abi::names;
 use futures_util::future::BoxFuture;
@@ -255,6 +255,8 @@ pub struct HostContext {
     pub(crate) surroundings: Arc<Surroundings>,
     pub(crate) output: Arc<OutputBuffer>,
     pub(crate) request_id: Option<Arc<str>>,
+    /// Not kept alive by an instance that waits for its next call.
+    pub(crate) companion: Option<Weak<dyn Any + Send + Sync>>,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -282,6 +284,11 @@ impl HostContext {
     /// The id of the request that the call serves, when it has one.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
+    }
+
+    /// What the runner gave this call along, when it is of this type; none outside of a call.
+    pub fn companion<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.companion.as_ref()?.upgrade()?.downcast().ok()
     }
 
     /// When the call ends at the latest.

@@ -12,7 +12,7 @@ use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::call::Kind;
+use crate::call::{Companion, Kind};
 use crate::error::{CallError, Trap};
 use crate::host::{HostContext, Surroundings};
 use crate::limits::Limiter;
@@ -142,7 +142,8 @@ impl Instance {
         counters: &Arc<Counters>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Started, CallError> {
-        let context = HostContext { surroundings: Arc::clone(surroundings), output, request_id: None, deadline };
+        let context =
+            HostContext { surroundings: Arc::clone(surroundings), output, request_id: None, companion: None, deadline };
         let state = State::new(context, surroundings.io.clone()).map_err(CallError::Runner)?;
         let mut store = Store::new(pre.module().engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -208,9 +209,10 @@ impl Instance {
         kind: Kind,
         argument: &[u8],
         request_id: Option<Arc<str>>,
+        companion: Option<&Companion>,
         deadline: Option<Instant>,
     ) -> Result<Bytes, CallError> {
-        self.prepare(request_id, deadline);
+        self.prepare(request_id, companion, deadline);
         let packed = match kind.handler() {
             Some(index) => {
                 if self.handlers[index].is_none() {
@@ -242,7 +244,7 @@ impl Instance {
 
     /// Runs `OnStop`, when there is one.
     pub(crate) async fn stop(&mut self, deadline: Instant) -> Result<(), CallError> {
-        self.prepare(None, Some(deadline));
+        self.prepare(None, None, Some(deadline));
         let Some(on_stop) = self.on_stop.clone() else { return Ok(()) };
         on_stop.call_async(&mut self.store, ()).await.map_err(|error| classify(&self.store, &error))
     }
@@ -257,9 +259,10 @@ impl Instance {
         &self.store.data().context.output
     }
 
-    fn prepare(&mut self, request_id: Option<Arc<str>>, deadline: Option<Instant>) {
+    fn prepare(&mut self, request_id: Option<Arc<str>>, companion: Option<&Companion>, deadline: Option<Instant>) {
         let state = self.store.data_mut();
         state.context.request_id = request_id;
+        state.context.companion = companion.map(Companion::downgrade);
         state.context.deadline = deadline;
         state.limiter.refused = false;
         state.depth = 0;

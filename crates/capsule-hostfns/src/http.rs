@@ -7,6 +7,7 @@
 //! - Connections are kept and shared by all functions with the same policy.
 //! - Up to ten redirects are followed. As in browsers and the reference, 301, 302 and 303 turn into GET, 307 and 308 repeat
 //!   the request. `Authorization` and cookies are not sent on to another host, port or scheme.
+//! - A [`Trail`] that the runner gives a call along is on every request of the call, whatever the guest says.
 //! - Headers that belong to the connection and not to the message (`Host`, `Content-Length`, `Connection` ...) are the
 //!   client's own; what a guest gives for them is ignored.
 
@@ -102,6 +103,22 @@ impl Outbound {
     }
 }
 
+/// A header that the host adds to every request of a call, in place of what the guest gives for it: by it a server sees that a
+/// call has come back to where it began. A runner gives it along as the companion of the call
+/// ([`Call::with_companion`](capsule_hdk::Call::with_companion)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trail {
+    header: HeaderName,
+    value: HeaderValue,
+}
+
+impl Trail {
+    /// A trail of this header.
+    pub fn new(header: HeaderName, value: HeaderValue) -> Trail {
+        Trail { header, value }
+    }
+}
+
 /// The HTTP clients of a runner: one for each address policy, since a kept connection leads where its policy allowed.
 #[derive(Default)]
 struct Clients {
@@ -112,7 +129,10 @@ impl Clients {
     async fn send(&self, context: &HostContext, document: &[u8]) -> HostResult {
         let outbound = context.extension::<Outbound>().ok_or("the runner gave this function no HTTP client")?;
         let limits = &outbound.limits;
-        let request = Request::read(outbound::parse_request(document).map_err(|error| error.to_string())?)?;
+        let mut request = Request::read(outbound::parse_request(document).map_err(|error| error.to_string())?)?;
+        if let Some(trail) = context.companion::<Trail>() {
+            request.headers.insert(trail.header.clone(), trail.value.clone());
+        }
         let _permit = outbound.permit(context.deadline()).await?;
         let exchange = Box::pin(self.exchange(&context.capabilities().network, request, limits.body));
         within(limits.timeout, exchange).await

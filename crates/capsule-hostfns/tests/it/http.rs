@@ -8,7 +8,7 @@ use std::time::Duration;
 use capsule_abi::outbound::{self, OutboundBody};
 use capsule_hdk::{Network, Reach};
 use capsule_hostfns::Services;
-use capsule_hostfns::http::HttpLimits;
+use capsule_hostfns::http::{HttpLimits, Trail};
 use capsule_test::stub::{Answer, Gate, HttpStub};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -74,6 +74,28 @@ async fn the_document_has_all_values_of_a_header() {
     assert!(document.contains(r#""Set-Cookie":["a=1","b=\"2\""]"#), "{document}");
     assert!(document.starts_with(r#"{"TextBody":"none","Headers":{"#), "{document}");
     assert!(document.ends_with(r#","StatusCode":404}"#), "{document}");
+}
+
+#[tokio::test]
+async fn a_trail_is_on_every_request_whatever_the_guest_says() {
+    let (stub, guest) = (HttpStub::start().unwrap(), operator());
+    stub.answer("/", Answer::with_headers(302, &[("Location", "/next")], ""));
+    stub.answer("/next", Answer::new(200, "text/plain", "there"));
+    let trail = || Trail::new("x-trail".parse().unwrap(), "here".parse().unwrap());
+    let forged = document("GET", &stub.url("/"), &[("X-Trail", "elsewhere")], &OutboundBody::Empty);
+    for request in [get(&stub.url("/")), forged] {
+        assert!(guest.framed_along(trail(), &request).await.unwrap().contains("there"));
+    }
+    let requests = stub.requests();
+    assert_eq!(requests.len(), 4, "{requests:?}");
+    for request in &requests {
+        let values: Vec<_> = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-trail")).collect();
+        assert!(matches!(&values[..], [(_, value)] if value == "here"), "{request:?}");
+    }
+    // The next call has none, nor has one with another companion.
+    guest.framed(&[&get(&stub.url("/next"))]).await.unwrap();
+    guest.framed_along(7_u32, &get(&stub.url("/next"))).await.unwrap();
+    assert!(stub.requests()[4..].iter().all(|request| request.header("x-trail").is_none()));
 }
 
 #[tokio::test]
