@@ -1,23 +1,25 @@
 //! Which route answers a request, and the way of a call from its head to its answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use capsule_abi::names;
 use capsule_abi::response;
-use capsule_hdk::{Call, CallError, Fault, Function, Kind};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use capsule_hdk::{Call, CallError, Function, Kind};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 
 use crate::answer::{self, Answer};
-use crate::document::{self, Origin};
+use crate::document;
 use crate::drain::Drain;
+use crate::front::{self, Front};
 use crate::idle::Idle;
+use crate::listener::Answers;
 use crate::metrics::{self, Metrics};
 use crate::request_id;
 
@@ -25,10 +27,8 @@ use crate::request_id;
 const CLIENT_GONE: u16 = 499;
 /// How long health and metrics wait for a busy instance.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The longest pause between two pieces of a body.
-const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// When a call that was given up at the end of the drain time may come again.
-const AFTER_RESTART: Duration = Duration::from_secs(1);
+pub(crate) const AFTER_RESTART: Duration = Duration::from_secs(1);
 
 /// What a server answers with.
 pub(crate) struct App {
@@ -37,18 +37,13 @@ pub(crate) struct App {
     /// Only with `--stopAfter`.
     pub(crate) idle: Option<Arc<Idle>>,
     pub(crate) drain: Drain,
-    /// Bytes of a request's body.
-    pub(crate) max_body: usize,
-    pub(crate) access_log: bool,
-    pub(crate) trusted_proxies: Vec<IpAddr>,
-    pub(crate) secure: bool,
-    /// The address that the server listens on.
-    pub(crate) address: SocketAddr,
+    pub(crate) front: Front,
 }
 
-impl App {
-    /// Answers a request, always.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+impl Answers for App {
+    type Body = Full<Bytes>;
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
         let id = request_id::of(&head.headers);
@@ -63,101 +58,29 @@ impl App {
                 answer
             }
         };
-        if self.access_log {
-            let (method, path) = (head.method.as_str(), head.uri.path());
-            tracing::info!(
-                target: "access",
-                client = %self.client(&head, peer),
-                method,
-                path,
-                status = answer.status().as_u16(),
-                microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
-                request_id = id.to_str().unwrap_or_default(),
-            );
-        }
+        self.front.log(&head, peer, answer.status(), begin, &id, None);
         answer.headers_mut().insert(request_id::HEADER, id);
         if head.method == Method::HEAD { answer::head_of(answer) } else { answer }
     }
+}
 
+impl App {
     async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: SocketAddr) -> Answer {
         let busy = self.idle.as_ref().map(|idle| idle.call());
-        if let Some(problem) = document::refuse_host(head) {
-            return answer::text(StatusCode::BAD_REQUEST, problem);
-        }
-        if head.method == Method::CONNECT {
-            return answer::text(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
-        }
-        let body = match self.read(body).await {
-            Ok(body) => body,
-            Err(refusal) => return refusal,
-        };
         let id = id.to_str().unwrap_or_default();
-        let fallback_host = if head.uri.authority().is_some() || head.headers.contains_key(hyper::header::HOST) {
-            String::new()
-        } else {
-            self.address.to_string()
+        let document = match self.front.document(head, None, body, id, peer).await {
+            Ok(document) => document,
+            Err((status, problem)) => return answer::text(status, problem),
         };
-        let origin = Origin { scheme: self.scheme(head, peer), fallback_host: &fallback_host };
-        let document = document::of_request(head, origin, id, &body);
-        drop(body);
         let mut call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
         if let Some(busy) = busy {
             call = call.with_companion(Arc::new(busy));
         }
         let result = self.drain.unless_over(self.function.call(call)).await;
-        let Some(result) = result else {
-            return answer::unavailable("the server is being stopped", AFTER_RESTART);
-        };
         match result {
-            Ok(document) => document::to_answer(&document).unwrap_or_else(|problem| {
-                tracing::warn!(request_id = id, "the module's answer is not valid: {problem}");
-                answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the module's answer is not valid: {problem}"))
-            }),
-            Err(error) => {
-                log(&error, id);
-                answer::error(&error)
-            }
+            Some(result) => front::outcome(result, id),
+            None => answer::unavailable("the server is being stopped", AFTER_RESTART),
         }
-    }
-
-    /// The whole body, or the answer that refuses it.
-    async fn read(&self, mut body: Incoming) -> Result<Bytes, Answer> {
-        if body.is_end_stream() {
-            return Ok(Bytes::new());
-        }
-        let too_large = || {
-            let text = format!("the body exceeds the limit of {} bytes (flag `--maxBody`)", self.max_body);
-            answer::text(StatusCode::PAYLOAD_TOO_LARGE, text)
-        };
-        if body.size_hint().lower() > self.max_body as u64 {
-            return Err(too_large());
-        }
-        let mut first: Option<Bytes> = None;
-        let mut whole = BytesMut::new();
-        loop {
-            let frame = match tokio::time::timeout(BODY_PAUSE, body.frame()).await {
-                Err(_) => return Err(answer::text(StatusCode::REQUEST_TIMEOUT, "the rest of the body did not arrive")),
-                Ok(None) => break,
-                Ok(Some(Err(_))) => return Err(answer::text(StatusCode::BAD_REQUEST, "the body is broken off")),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            // Trailers are not passed on: the document has no place for them.
-            let Ok(data) = frame.into_data() else { continue };
-            let so_far = first.as_ref().map_or(whole.len(), Bytes::len);
-            if so_far + data.len() > self.max_body {
-                return Err(too_large());
-            }
-            // A body that comes in one piece, as small ones do, is not copied.
-            match (first.take(), whole.is_empty()) {
-                (None, true) => first = Some(data),
-                (Some(piece), _) => {
-                    whole.extend_from_slice(&piece);
-                    whole.extend_from_slice(&data);
-                }
-                (None, false) => whole.extend_from_slice(&data),
-            }
-        }
-        Ok(first.unwrap_or_else(|| whole.freeze()))
     }
 
     /// The module's own health, or the runner's when it has none, or no time.
@@ -176,7 +99,7 @@ impl App {
             }),
             Err(CallError::Busy(busy)) if busy.is_load() => answer::text(StatusCode::OK, "busy"),
             Err(error) => {
-                log(&error, "health");
+                front::log(&error, "health");
                 answer::error(&error)
             }
         }
@@ -200,35 +123,10 @@ impl App {
                 }
             },
             Err(error) => {
-                log(&error, "metrics");
+                front::log(&error, "metrics");
                 Some(format!("# OnMetrics: {}", one_line(&error.to_string())))
             }
         }
-    }
-
-    /// `https` behind a trusted proxy that says so.
-    fn scheme<'a>(&self, head: &'a Parts, peer: SocketAddr) -> &'a str {
-        let own = if self.secure { "https" } else { "http" };
-        if !self.trusted_proxies.contains(&peer.ip()) {
-            return own;
-        }
-        match head.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-            Some(b"https") => "https",
-            Some(b"http") => "http",
-            _ => own,
-        }
-    }
-
-    /// The client's address for the log: the last one in `X-Forwarded-For` that is not a trusted proxy itself.
-    fn client(&self, head: &Parts, peer: SocketAddr) -> IpAddr {
-        let trusted = |address: &IpAddr| self.trusted_proxies.contains(address);
-        if !trusted(&peer.ip()) {
-            return peer.ip();
-        }
-        let forwarded = head.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let addresses: Vec<IpAddr> =
-            forwarded.flat_map(|list| list.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
-        addresses.into_iter().rev().find(|address| !trusted(address)).unwrap_or(peer.ip())
     }
 }
 
@@ -247,16 +145,4 @@ impl Drop for Tally<'_> {
 
 fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
-}
-
-/// What went wrong in a call, for the operator. Load is counted, not logged.
-fn log(error: &CallError, id: &str) {
-    match (error.fault(), error.trap()) {
-        (Fault::Load | Fault::Caller, _) => {}
-        (Fault::Runner, _) => tracing::error!(request_id = id, "{error}"),
-        (_, Some(trap)) if !trap.backtrace.is_empty() => {
-            tracing::warn!(request_id = id, "{error}\n{}", trap.backtrace.trim_end());
-        }
-        _ => tracing::warn!(request_id = id, "{error}"),
-    }
 }

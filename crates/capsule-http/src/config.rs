@@ -14,6 +14,8 @@ use capsule_cmd::module_source::{self, ModuleSource};
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::usage::{Problem, Problems, UsageError};
 
+use crate::front::Front;
+
 const SERVER: &str = "Server";
 
 /// A time that is switched off: longer than a server lives, short enough to be added to a clock.
@@ -184,6 +186,17 @@ impl Config {
         };
         problems.finish()?;
         Ok(config)
+    }
+
+    /// What the server does with every request.
+    pub(crate) fn front(&self, address: SocketAddr) -> Front {
+        Front {
+            max_body: self.limits.max_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
+            access_log: self.access_log,
+            trusted_proxies: self.trusted_proxies.clone(),
+            secure: self.tls.is_some(),
+            address,
+        }
     }
 }
 

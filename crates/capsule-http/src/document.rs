@@ -37,6 +37,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) scheme: &'a str,
     /// Stands for the host when the client named none (HTTP/1.0).
     pub(crate) fallback_host: &'a str,
+    /// Path and query that the client asked for, where the head's are only a part of them.
+    pub(crate) target: Option<&'a str>,
 }
 
 /// The request document for a request and its body.
@@ -55,7 +57,7 @@ pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, bod
         path: head.uri.path(),
         query: head.uri.query().unwrap_or_default(),
         request_id,
-        target: None,
+        target: origin.target,
         body,
     };
     let mut document = Vec::new();

@@ -1,14 +1,16 @@
 //! Accepting connections until the server is asked to stop. One connection's error ends that one only.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,7 +19,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use crate::app::App;
 use crate::first_bytes::FirstBytes;
 
 /// A client has this long for the head of a request.
@@ -30,6 +31,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 const COMPLAINTS: Duration = Duration::from_secs(10);
 /// Streams that an HTTP/2 client may have open.
 const MAX_STREAMS: u32 = 200;
+
+/// What answers the requests of all connections.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers a request, always.
+    fn answer(&self, request: Request<Incoming>, peer: SocketAddr)
+    -> impl Future<Output = Response<Self::Body>> + Send;
+}
 
 /// A listening socket with what connections need.
 pub(crate) struct Listener {
@@ -75,7 +86,7 @@ impl Listener {
     }
 
     /// Serves until `stop` resolves; then no connection is accepted any more, and the answer finishes those that are open.
-    pub(crate) async fn serve(self, app: &Arc<App>, stop: impl Future<Output = ()>) -> GracefulShutdown {
+    pub(crate) async fn serve<A: Answers>(self, app: &Arc<A>, stop: impl Future<Output = ()>) -> GracefulShutdown {
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -141,8 +152,9 @@ impl Listener {
         }
     }
 
-    fn watch<S>(&self, stream: S, app: Arc<App>, peer: SocketAddr) -> impl Future<Output = ()> + Send + use<S>
+    fn watch<S, A>(&self, stream: S, app: Arc<A>, peer: SocketAddr) -> impl Future<Output = ()> + Send + use<S, A>
     where
+        A: Answers,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = self.builder.serve_connection(TokioIo::new(stream), service(app, peer));
@@ -158,14 +170,14 @@ fn finish(result: Result<(), Box<dyn std::error::Error + Send + Sync>>, peer: So
 }
 
 /// The app as a service of one connection.
-fn service(
-    app: Arc<App>,
+fn service<A: Answers>(
+    app: Arc<A>,
     peer: SocketAddr,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = crate::answer::Answer,
+    Response = Response<A::Body>,
     Error = Infallible,
-    Future = impl Future<Output = Result<crate::answer::Answer, Infallible>> + Send,
+    Future = impl Future<Output = Result<Response<A::Body>, Infallible>> + Send,
 > {
     service_fn(move |request| {
         let app = Arc::clone(&app);

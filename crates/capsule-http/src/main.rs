@@ -6,6 +6,7 @@
 //! | [`serve`] | from start to stop |
 //! | [`listener`] | accepting connections, TLS, draining |
 //! | [`app`] | which route answers a request |
+//! | [`front`] | what every server does with a request, whatever answers it |
 //! | [`document`] | requests and answers as the module's documents |
 //! | [`answer`] | errors and texts as HTTP answers |
 //! | [`metrics`] | the runner's own counters |
@@ -19,6 +20,7 @@ mod config;
 mod document;
 mod drain;
 mod first_bytes;
+mod front;
 mod idle;
 mod listener;
 mod metrics;

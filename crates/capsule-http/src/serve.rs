@@ -62,11 +62,7 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
         metrics: Metrics::new(),
         idle: config.stop_after.filter(|limit| !limit.is_zero()).map(|_| Arc::new(Idle::new())),
         drain: Drain::default(),
-        max_body: config.limits.max_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
-        access_log: config.access_log,
-        trusted_proxies: config.trusted_proxies.clone(),
-        secure: config.tls.is_some(),
-        address,
+        front: config.front(address),
     });
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{address}");
