@@ -229,11 +229,10 @@ async fn a_server_that_says_nothing_is_a_failure_before_the_call_ends() {
     let guest = Guest::with("hostRedisGet", 1, |config| {
         config.capabilities.environment.push(("REDIS_URI".into(), uri));
         config.capabilities.network.reach = Reach::Operator;
-        config.limits.call_timeout = Some(Duration::from_millis(600));
         Services::default()
     });
     for _ in 0..2 {
-        let error = guest.framed(&["k"]).await.unwrap_err();
+        let error = guest.framed_within(Duration::from_millis(600), "k").await.unwrap_err();
         assert!(error.contains("does not answer in time") && !error.contains("hidden"), "{error}");
     }
 }
@@ -245,12 +244,11 @@ async fn a_connection_that_went_silent_is_replaced() {
     let get = Guest::with("hostRedisGet", 1, |config| {
         config.capabilities.environment.push(("REDIS_ADDR".into(), way.to_string()));
         config.capabilities.network.reach = Reach::Operator;
-        config.limits.call_timeout = Some(Duration::from_secs(2));
         Services::default()
     });
     assert_eq!(get.framed(&["k"]).await, Err("redis: nil".into()));
     cut.store(true, Ordering::SeqCst);
-    let error = get.framed(&["k"]).await.unwrap_err();
+    let error = get.framed_within(Duration::from_secs(1), "k").await.unwrap_err();
     assert!(error.contains("does not answer in time"), "{error}");
     assert_eq!(get.framed(&["k"]).await, Err("redis: nil".into()));
 }
