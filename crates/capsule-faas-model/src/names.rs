@@ -21,8 +21,8 @@ pub const INDEX_PAGE: &str = "index.page";
 pub const MAX_LENGTH: usize = 64;
 
 /// The words of the administrative routes: `/functions/drop/hello` cannot also call the function `drop`.
-pub const RESERVED: [&str; 10] =
-    ["start", "processes", "duplicate", "drop", "health", "logs", "route", "rollback", "scale", "modules"];
+pub const RESERVED: [&str; 11] =
+    ["start", "processes", "duplicate", "drop", "health", "logs", "route", "rollback", "scale", "modules", "prune"];
 
 /// A name, revision, index or key that breaks the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

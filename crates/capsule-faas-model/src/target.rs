@@ -52,6 +52,8 @@ pub enum Admin {
     Processes,
     /// `modules`: take the bytes of a module.
     Modules,
+    /// `prune`: remove modules that nobody refers to.
+    Prune,
     /// `duplicate/:name/:revision/:new`: give a process a second revision name.
     Duplicate {
         /// The function.
@@ -86,7 +88,7 @@ impl Admin {
     /// The method of the route; others are answered with 405.
     pub fn method(&self) -> &'static str {
         match self {
-            Self::Start | Self::Rollback(_) => "POST",
+            Self::Start | Self::Prune | Self::Rollback(_) => "POST",
             Self::Processes | Self::Health(_) | Self::Logs(_) => "GET",
             Self::Modules | Self::Duplicate { .. } | Self::Route(_) | Self::Scale { .. } => "PUT",
             Self::Drop(_) => "DELETE",
@@ -107,10 +109,11 @@ impl Admin {
 pub fn parse(tail: &str) -> Result<Target<'_>, Refusal> {
     let (word, rest) = tail.split_once('/').unwrap_or((tail, ""));
     let admin = match word {
-        "start" | "processes" | "modules" if rest.is_empty() => match word {
+        "start" | "processes" | "modules" | "prune" if rest.is_empty() => match word {
             "start" => Admin::Start,
             "processes" => Admin::Processes,
-            _ => Admin::Modules,
+            "modules" => Admin::Modules,
+            _ => Admin::Prune,
         },
         "duplicate" => match parts(rest)[..] {
             [name, revision, new] => {
@@ -246,6 +249,8 @@ mod tests {
             ("start/", "Start"),
             ("processes", "Processes"),
             ("modules", "Modules"),
+            ("prune", "Prune"),
+            ("prune/x", "404"),
             ("start/x", "404"),
             ("drop/hello", "drop hello/default"),
             ("drop/hello/blue", "drop hello/blue"),
@@ -288,6 +293,7 @@ mod tests {
             ("start", "POST", true),
             ("processes", "GET", true),
             ("modules", "PUT", true),
+            ("prune", "POST", true),
             ("duplicate/a/b/c", "PUT", true),
             ("drop/a", "DELETE", true),
             ("health/a", "GET", false),
