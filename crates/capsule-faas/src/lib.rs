@@ -3,8 +3,9 @@
 //! - [`runtime`]: starts, wakes and calls functions, and puts them to sleep.
 //! - [`store`]: the records of functions and routes, on disk before a change is answered.
 //! - [`modules`]: the bytes of modules, named by their content.
+//! - [`shim`]: what ties a child process to the life of the server.
 //!
-//! The last two live in one data folder, or in memory for a server without one; the interface is the same.
+//! Store and modules live in one data folder, or in memory for a server without one; the interface is the same.
 //!
 //! | in the data folder | holds |
 //! |---|---|
@@ -38,6 +39,7 @@ mod error;
 mod folder;
 pub mod modules;
 pub mod runtime;
+pub mod shim;
 pub mod store;
 
 pub use error::{StoreError, StoreErrorKind};

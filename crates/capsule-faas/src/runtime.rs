@@ -1,17 +1,20 @@
 //! The runtime of a server of many functions: it starts them, wakes and calls them, puts them to sleep, and forgets none.
 //!
-//! What may happen is decided in `capsule-faas-model`; here it is carried out. Functions run in the server's own process. A
-//! command is one task that ends whatever becomes of its caller: it plans a change on the registry, writes it to the store,
+//! What may happen is decided in `capsule-faas-model`; here it is carried out. Functions run in the server's own process, or
+//! in child processes. A command is one task that ends whatever becomes of its caller: it plans a change on the registry, writes it to the store,
 //! then makes it visible to calls at one stroke. Calls read the registry and never wait for a command.
 //!
 //! - [`Faas`]: the server; commands in `commands.rs`, calls in `calls.rs`, what is seen from outside in `observe.rs`.
 //! - [`Platform`]: what the program around it decides, such as what flags mean.
+//! - [`Children`]: which child processes there may be; `child.rs` starts, calls and ends them.
 //! - `lives.rs`: starts, stops and the timer of idle functions.
 
 mod calls;
+mod child;
 mod commands;
 mod compiled;
 mod error;
+pub mod hops;
 mod lives;
 mod logs;
 mod observe;
@@ -21,7 +24,7 @@ mod stats;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 use capsule_faas_model::lifecycle::{Lifecycle, Now};
@@ -36,7 +39,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use calls::Answer;
+pub use calls::{Answer, FunctionReply};
+pub use child::Children;
 pub use error::{FaasError, FaasErrorKind};
 pub use logs::LogLine;
 pub use observe::{Follow, Health};
@@ -46,6 +50,7 @@ pub use stats::{BUCKETS, Histogram, ProcessStats};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::modules::Modules;
 use crate::store::{Record, Store, Table};
+use child::Spawner;
 use compiled::Compiled;
 use logs::{Feed, Log};
 use process::Process;
@@ -69,6 +74,8 @@ pub struct FaasConfig {
     pub log_bytes: usize,
     /// How long a call waits for its function to wake. Default 30 s.
     pub patience: Duration,
+    /// How functions with `path` run; none refuses them. Default none.
+    pub children: Option<Children>,
 }
 
 impl FaasConfig {
@@ -89,6 +96,7 @@ impl FaasConfig {
             max_module: 128 << 20,
             log_bytes: 64 << 10,
             patience: Duration::from_secs(30),
+            children: None,
         }
     }
 }
@@ -109,12 +117,16 @@ pub(crate) struct Inner {
     /// What the processes of a revision share, as long as one of them is awake.
     shared: Mutex<HashMap<CacheId, Weak<Extensions>>>,
     feed: Arc<Feed>,
+    /// Made for the first child process.
+    spawner: OnceLock<Spawner>,
     /// True from the order to stop on.
     stopping: watch::Sender<bool>,
     /// A process may fall asleep earlier than the timer knows.
     timer: Arc<Notify>,
     runtime: Handle,
     origin: Instant,
+    /// What it is called on the way of a call.
+    server: u64,
 }
 
 /// What calls look at.
@@ -163,10 +175,12 @@ impl Faas {
             compiled: Compiled::default(),
             shared: Mutex::default(),
             feed: Feed::new(),
+            spawner: OnceLock::new(),
             stopping: watch::Sender::new(false),
             timer: Arc::default(),
             runtime: Handle::current(),
             origin: Instant::now(),
+            server: hops::server_id(),
         });
         tokio::spawn(lives::put_idle_to_sleep(Arc::downgrade(&inner), Arc::clone(&inner.timer)));
         Ok(Faas { inner })

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use capsule_cmd::help::Request;
 use capsule_cmd::{exit, logging};
+use capsule_faas::shim;
 
 /// A request makes several small allocations, which this allocator serves from lists of each thread.
 #[global_allocator]
@@ -43,8 +44,12 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<ExitCode> {
-    let program = config::program();
     let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|word| word == shim::WORD).is_some() {
+        // Before anything else: it is a child process in the making, and no flag of it is this program's.
+        return shim::become_child(arguments).map(|never| match never {}).map_err(anyhow::Error::msg);
+    }
+    let program = config::program();
     let none_given = arguments.peek().is_none();
     match program.parse(arguments, |name| std::env::var_os(name))? {
         Request::Print(text) => exit::print(&text),

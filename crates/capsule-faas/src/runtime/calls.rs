@@ -11,10 +11,13 @@ use capsule_faas_model::lifecycle::{Admission, Effect};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::target::Selector;
 use capsule_hdk::{Call, CallError};
+use http::Response;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use super::error::FaasError;
+use super::child::{self, Failed};
+use super::error::{FaasError, FaasErrorKind};
+use super::hops;
 use super::lives::late;
 use super::process::{Process, Transport};
 use super::{Faas, Inner};
@@ -25,37 +28,115 @@ pub struct Answer {
     /// Who answered.
     pub key: Key,
     /// The function's answer, or how the call failed.
-    pub result: Result<Bytes, CallError>,
+    pub result: Result<FunctionReply, CallError>,
+}
+
+/// The answer of a function.
+#[derive(Debug)]
+pub enum FunctionReply {
+    /// From the server's own process: what the handler answered; of `callHandleHTTP` a response document.
+    Inside(Bytes),
+    /// From a child process: its answer over HTTP, without the headers of its connection. Or 502 or 503 with a text, when it
+    /// gave none.
+    Child(Response<Bytes>),
+}
+
+/// How often a call is sent to a child process that has not received it before.
+const TRIES: usize = 3;
+
+/// A call that has its function, which is awake and waits for it. Dropped without a call, it is as if it had not been.
+pub struct Placed {
+    running: Running,
+    key: Key,
+    hops: String,
+    /// What is asked for again when a child has ended before it received the call.
+    again: Option<(Selector, Option<String>)>,
+}
+
+impl Placed {
+    /// Who will answer.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The way of the call, this function included: what the requests that it sends have to carry in the header
+    /// [`hops::HEADER`].
+    pub fn hops(&self) -> &str {
+        &self.hops
+    }
+
+    /// Calls the function. Of one in a child process, the request that the document of `callHandleHTTP` describes is sent
+    /// there; it takes no other calls. What may have reached a child is not sent again.
+    ///
+    /// # Errors
+    /// How the call failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends a call of a function with contract `fresh`; others run on to their end.
+    pub async fn call(self, call: Call) -> Result<FunctionReply, CallError> {
+        match self.again {
+            None => self.running.call(call).await.map(FunctionReply::Inside),
+            Some((selector, hops)) => {
+                self.running.call_child(&selector, hops.as_deref(), call).await.map(FunctionReply::Child)
+            }
+        }
+    }
 }
 
 /// Where a call goes, and what it may do there now.
-enum Placed {
+enum Place {
     Go(Running, Key),
     Wait(Arc<Process>),
 }
 
 impl Faas {
-    /// Calls a function. Without a revision the route chooses one, without an index one of the equal indexes. A function
-    /// that sleeps is woken first.
+    /// Calls a function: [`Faas::place`], then [`Placed::call`].
     ///
     /// # Errors
-    /// The call reached nobody: not found, or unavailable when the function could not be started or the server stops.
+    /// As [`Faas::place`].
     ///
     /// # Cancel safety
-    /// Dropping the future ends a call of a function with contract `fresh`; others run on to their end.
+    /// As [`Placed::call`].
     pub async fn call(&self, selector: &Selector, call: Call) -> Result<Answer, FaasError> {
-        let (running, key) = self.inner.admit(selector).await?;
-        Ok(Answer { key, result: running.call(call).await })
+        let placed = self.place(selector, None).await?;
+        let key = placed.key.clone();
+        Ok(Answer { key, result: placed.call(call).await })
+    }
+
+    /// Whether there is somebody for a call, as of now.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn check(&self, selector: &Selector) -> Result<(), FaasError> {
+        self.inner.read().registry.resolve(selector, 0)?;
+        Ok(())
+    }
+
+    /// Finds the function for a call and waits until it takes it. Without a revision the route chooses one, without an index
+    /// one of the equal indexes. A function that sleeps is woken first. `hops` is the way of the call so far.
+    ///
+    /// # Errors
+    /// The call reaches nobody: not found; unavailable when the function could not be started or the server stops; a loop when
+    /// the function would wait for itself.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped; a function that is being woken goes on with that.
+    pub async fn place(&self, selector: &Selector, hops: Option<&str>) -> Result<Placed, FaasError> {
+        let (running, key) = self.inner.admit(selector, hops).await?;
+        let is_child = running.process.spec.path.is_some();
+        let again = is_child.then(|| (selector.clone(), hops.map(str::to_owned)));
+        let hops = hops::extended(hops, self.inner.server, running.process.id);
+        Ok(Placed { running, key, hops, again })
     }
 }
 
 impl Inner {
     /// Waits until the call is let in.
-    async fn admit(self: &Arc<Self>, selector: &Selector) -> Result<(Running, Key), FaasError> {
+    async fn admit(self: &Arc<Self>, selector: &Selector, hops: Option<&str>) -> Result<(Running, Key), FaasError> {
         let pick = self.pick(selector);
-        let mut process = match self.place(selector, pick)? {
-            Placed::Go(running, key) => return Ok((running, key)),
-            Placed::Wait(process) => process,
+        let mut process = match self.place(selector, pick, hops)? {
+            Place::Go(running, key) => return Ok((running, key)),
+            Place::Wait(process) => process,
         };
         let deadline = Instant::now() + self.config.patience;
         let mut stop = self.stopping.subscribe();
@@ -64,10 +145,10 @@ impl Inner {
                 let mut change = pin!(process.change());
                 change.as_mut().enable();
                 // Asked again: it may have changed before anybody listened.
-                match self.place(selector, pick)? {
-                    Placed::Go(running, key) => return Ok((running, key)),
-                    Placed::Wait(next) if !Arc::ptr_eq(&next, &process) => next,
-                    Placed::Wait(same) => {
+                match self.place(selector, pick, hops)? {
+                    Place::Go(running, key) => return Ok((running, key)),
+                    Place::Wait(next) if !Arc::ptr_eq(&next, &process) => next,
+                    Place::Wait(same) => {
                         tokio::select! {
                             waited = timeout_at(deadline, change) => waited.map_err(|_| late(&same))?,
                             _ = stop.wait_for(|stopping| *stopping) => return Err(FaasError::stopping()),
@@ -86,7 +167,7 @@ impl Inner {
     }
 
     /// Resolves and admits at one moment: who is named takes calls.
-    fn place(self: &Arc<Self>, selector: &Selector, pick: u64) -> Result<Placed, FaasError> {
+    fn place(self: &Arc<Self>, selector: &Selector, pick: u64, hops: Option<&str>) -> Result<Place, FaasError> {
         let state = self.read();
         if self.is_stopping() {
             return Err(FaasError::stopping());
@@ -94,26 +175,57 @@ impl Inner {
         let found = state.registry.resolve(selector, pick)?;
         let process = state.processes.get(&found.entry.process).ok_or_else(FaasError::stopping)?;
         let key = found.key();
+        if let Some(hops) = hops {
+            self.refuse_loop(process, &key, hops)?;
+        }
         let mut held = process.lock();
         match held.life.call(self.now()) {
             Admission::Go => {
                 let transport = held.transport.clone();
                 drop(held);
                 let running = Running { inner: Arc::clone(self), process: Arc::clone(process), transport };
-                Ok(Placed::Go(running, key))
+                Ok(Place::Go(running, key))
             }
             Admission::Start => {
                 drop(held);
                 self.carry_out(process, Some(Effect::Start));
-                Ok(Placed::Wait(Arc::clone(process)))
+                Ok(Place::Wait(Arc::clone(process)))
             }
-            Admission::Wait => Ok(Placed::Wait(Arc::clone(process))),
+            Admission::Wait => Ok(Place::Wait(Arc::clone(process))),
             Admission::Later(wait) => {
                 let reason = held.life.reason().unwrap_or("its last start failed");
                 Err(FaasError::unavailable(format!("`{key}` could not be started: {reason}"), wait))
             }
             Admission::Gone => Err(FaasError::stopping()),
         }
+    }
+
+    /// Waits until a child that refuses connections has ended.
+    async fn replace(self: &Arc<Self>, process: &Arc<Process>, transport: Option<Arc<Transport>>) {
+        let Some(transport) = transport else { return };
+        let Transport::Child(child) = &*transport else { return };
+        let exit = child.let_end().await;
+        let effect = process.died(self.now(), &transport, exit.is_good(), &format!("the child process {exit}"));
+        self.carry_out(process, effect);
+    }
+
+    /// Refuses a call that would wait for itself: as many calls of the function as it has instances are waiting for this one.
+    fn refuse_loop(&self, process: &Process, key: &Key, hops: &str) -> Result<(), FaasError> {
+        let visits = hops::visits(hops, self.server, process.id);
+        if visits == 0 && !hops::is_endless(hops) {
+            return Ok(());
+        }
+        let instances = match self.config.platform.demands(&process.spec) {
+            Ok(demands) => demands.instances,
+            Err(_) => Some(1),
+        };
+        if instances.is_none_or(|instances| visits < instances) && !hops::is_endless(hops) {
+            return Ok(());
+        }
+        let message = format!("`{key}` calls itself, directly or through others, and would wait for itself");
+        Err(FaasError::new(FaasErrorKind::Loop, message).with_hint(
+            "a function with one instance can serve only one call: give it more with `-instances`, or share the code",
+        ))
     }
 }
 
@@ -138,10 +250,66 @@ impl Running {
     }
 
     async fn run(&self, transport: &Transport, call: Call) -> Result<Bytes, CallError> {
+        let Transport::Inside(inside) = transport else {
+            return Err(CallError::Runner("a child process is called in another way".into()));
+        };
         let began = Instant::now();
-        let result = transport.call(call).await;
+        let result = inside.function.call(call).await;
         self.process.latency.observe(began.elapsed());
         result
+    }
+
+    /// Calls a child. A request that it has not received goes to the next one that runs: one that refuses connections is
+    /// ending, or is ended here.
+    async fn call_child(
+        self,
+        selector: &Selector,
+        hops: Option<&str>,
+        call: Call,
+    ) -> Result<Response<Bytes>, CallError> {
+        let inner = Arc::clone(&self.inner);
+        let mut running = self;
+        for tries in 1.. {
+            let (process, transport) = (Arc::clone(&running.process), running.transport.clone());
+            let what = match running.forward(call.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Call(error)) => return Err(error),
+                Err(Failed::Refused(_)) if tries < TRIES => {
+                    inner.replace(&process, transport).await;
+                    None
+                }
+                Err(Failed::NotSent(_)) if tries < TRIES => None,
+                Err(Failed::NotSent(what) | Failed::Refused(what)) => Some(format!("takes no calls: {what}")),
+                Err(Failed::Broken(what)) => Some(what),
+            };
+            if let Some(what) = what {
+                tracing::warn!(function = &*process.label, "the child process {what}");
+                return Ok(child::bad_gateway(&what));
+            }
+            running = match inner.admit(selector, hops).await {
+                Ok((running, _)) => running,
+                Err(error) => return Ok(child::not_placed(&error)),
+            };
+        }
+        Err(CallError::Runner("a call was neither sent nor given up".into()))
+    }
+
+    /// The call of a child. Like one in the server's process it goes on when nobody waits for it any more.
+    async fn forward(self, call: Call) -> Result<Response<Bytes>, Failed> {
+        let Some(transport) = self.transport.clone() else {
+            return Err(Failed::NotSent("it has ended".into()));
+        };
+        let (fresh, handle) = (transport.is_fresh(), self.inner.runtime.clone());
+        let exchange = async move {
+            let Transport::Child(child) = &*transport else {
+                return Err(Failed::NotSent("it is none".into()));
+            };
+            let began = Instant::now();
+            let result = child.proxy.call(&call).await;
+            self.process.latency.observe(began.elapsed());
+            result
+        };
+        if fresh { exchange.await } else { RunOn { future: Some(Box::pin(exchange)), handle }.await }
     }
 }
 

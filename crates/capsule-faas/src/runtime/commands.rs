@@ -24,6 +24,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use jiff::Timestamp;
 
+use super::child;
 use super::error::{FaasError, FaasErrorKind};
 use super::lives::not_stored;
 use super::logs::Log;
@@ -200,9 +201,12 @@ impl Inner {
     /// The body with the digest of its module, whose bytes are stored now. The module stays compiled as long as the answer is
     /// held.
     async fn with_module(self: &Arc<Self>, mut body: StartBody) -> Result<(StartBody, Option<Arc<Module>>), FaasError> {
-        platform::refuse_path(&body.spec)?;
+        if let Some(path) = &body.spec.path {
+            child::executable(self.config.children.as_ref(), path)?;
+        }
         let modules = &self.config.modules;
-        let (digest, module) = match self.config.platform.demands(&body.spec)?.source {
+        let read = platform::readable(&*self.config.platform, &body.spec);
+        let (digest, module) = match self.config.platform.demands(&read)?.source {
             Source::Stored(digest) if modules.get(&digest).is_some() => (digest, None),
             Source::Stored(digest) => return Err(not_stored(&digest)),
             Source::File(path) => {
@@ -210,7 +214,7 @@ impl Inner {
                 check.verdict(modules.put_file(&path, self.config.max_module, check.run()).await)?
             }
             Source::Remote => {
-                let bytes = self.config.platform.fetch(&body.spec).await?;
+                let bytes = self.config.platform.fetch(&read).await?;
                 let check = Check::new(self, "the module of `-url`");
                 let whole = stream::iter([Ok::<_, std::io::Error>(bytes)]);
                 check.verdict(modules.put_stream(whole, self.config.max_module, check.run()).await)?

@@ -29,6 +29,8 @@ pub enum FaasErrorKind {
     Unavailable,
     /// The disk is full: 507.
     DiskFull,
+    /// A call has come back to a function that waits for it: 508.
+    Loop,
 }
 
 impl FaasErrorKind {
@@ -43,6 +45,7 @@ impl FaasErrorKind {
             Self::Runner => 500,
             Self::Unavailable => 503,
             Self::DiskFull => 507,
+            Self::Loop => 508,
         }
     }
 }

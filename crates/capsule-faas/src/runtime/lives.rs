@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use super::child::{self, Arguments, Child, Spawner, Start};
 use super::error::{FaasError, FaasErrorKind};
 use super::logs::Tee;
 use super::process::{Inside, Process, Transport};
@@ -52,7 +53,10 @@ impl Inner {
         let (effect, result) = match made {
             Ok(transport) => {
                 process.cold_starts.observe(began.elapsed());
-                (process.started(self.now(), transport), Ok(()))
+                let transport = Arc::new(transport);
+                let effect = process.started(self.now(), Arc::clone(&transport));
+                self.mourn(process, &transport);
+                (effect, Ok(()))
             }
             Err(error) => (process.start_failed(self.now(), &error.to_string()), Err(error)),
         };
@@ -61,32 +65,99 @@ impl Inner {
         result
     }
 
-    /// Loads, links and starts the function of a process.
+    /// Sees to it that the end of a child is noticed.
+    fn mourn(self: &Arc<Self>, process: &Arc<Process>, transport: &Arc<Transport>) {
+        let Transport::Child(child) = &**transport else { return };
+        let ended = child.ended();
+        // Neither server nor child live longer because of it.
+        let (inner, process, transport) = (Arc::downgrade(self), Arc::clone(process), Arc::downgrade(transport));
+        self.runtime.spawn(async move {
+            let exit = ended.await;
+            let (Some(inner), Some(transport)) = (inner.upgrade(), transport.upgrade()) else { return };
+            let why = format!("the child process {exit}");
+            let effect = process.died(inner.now(), &transport, exit.is_good(), &why);
+            if process.lock().life.status() == Status::Killed {
+                tracing::warn!(function = &*process.label, "{why}");
+            }
+            inner.carry_out(&process, effect);
+        });
+    }
+
     async fn make(self: &Arc<Self>, process: &Process) -> Result<Transport, FaasError> {
-        let module = self.module(process).await?;
-        let shared = self.shared(process);
-        let mut config = self.config.platform.configure(&process.spec, &shared)?;
-        config.name = process.label.to_string();
-        config.output = Arc::new(Tee {
+        match &process.spec.path {
+            None => self.make_inside(process).await.map(Transport::Inside),
+            Some(path) => self.make_child(process, path).await.map(|child| Transport::Child(Box::new(child))),
+        }
+    }
+
+    /// Starts the child process of a function.
+    async fn make_child(self: &Arc<Self>, process: &Process, path: &str) -> Result<Child, FaasError> {
+        let stored = self.stored(process)?;
+        let (inner, path) = (Arc::clone(self), path.to_owned());
+        let files = tokio::task::spawn_blocking(move || {
+            let executable = child::executable(inner.config.children.as_ref(), &path)?;
+            let failed = |error| FaasError::new(FaasErrorKind::Runner, format!("no file for the module: {error}"));
+            Ok::<_, FaasError>((executable, child::module_file(&stored).map_err(failed)?))
+        });
+        let lost = |_| FaasError::new(FaasErrorKind::Runner, "the start was lost");
+        let (executable, (module, kept)) = files.await.map_err(lost)??;
+        // The path was allowed a moment ago, so this is there.
+        let children = self.config.children.as_ref().ok_or_else(FaasError::stopping)?;
+        let platform = &*self.config.platform;
+        let arguments = Arguments::of(&process.spec, platform);
+        let words = arguments.own.clone();
+        let config = platform.configure(&arguments.inside(&process.spec), &self.shared(process))?;
+        let start = Start {
+            children,
+            spawner: self.spawner()?,
+            key: &process.key,
+            is_own: std::fs::canonicalize(&children.executable).is_ok_and(|own| own == executable),
+            executable: &executable,
+            module: &module,
+            words,
+            sleep_after: process.sleep.after,
+            config,
+            output: self.output(process),
+        };
+        Child::start(start, kept).await
+    }
+
+    fn spawner(&self) -> Result<&Spawner, FaasError> {
+        if let Some(spawner) = self.spawner.get() {
+            return Ok(spawner);
+        }
+        let made = Spawner::start(self.runtime.clone());
+        let made = made.map_err(|error| FaasError::new(FaasErrorKind::Runner, format!("no thread: {error}")))?;
+        Ok(self.spawner.get_or_init(|| made))
+    }
+
+    /// Where the output of a process goes.
+    fn output(&self, process: &Process) -> Arc<Tee> {
+        Arc::new(Tee {
             function: Arc::clone(&process.label),
             process: process.id,
             log: Arc::clone(&process.log),
             feed: Arc::clone(&self.feed),
             server: Arc::clone(&self.config.output),
-        });
+        })
+    }
+
+    /// Loads, links and starts the function of a process.
+    async fn make_inside(self: &Arc<Self>, process: &Process) -> Result<Inside, FaasError> {
+        let module = self.module(process).await?;
+        let shared = self.shared(process);
+        let mut config = self.config.platform.configure(&process.spec, &shared)?;
+        config.name = process.label.to_string();
+        config.output = self.output(process);
         let fresh = config.contract == Contract::Fresh;
         let function = Function::new(&self.config.host, &module, config)?;
         self.make_room().await;
         function.start().await.map_err(|error| FaasError::start(&error))?;
-        Ok(Transport::Inside(Inside { function, fresh, _module: module, _shared: shared }))
+        Ok(Inside { function, fresh, _module: module, _shared: shared })
     }
 
     async fn module(self: &Arc<Self>, process: &Process) -> Result<Arc<Module>, FaasError> {
-        let hash = process.spec.module.as_ref().map(ModuleHash::as_str);
-        let digest: Option<Digest> = hash.and_then(|hash| hash.parse().ok());
-        let Some(digest) = digest else {
-            return Err(FaasError::new(FaasErrorKind::Invalid, "the record names no module"));
-        };
+        let digest = digest(process)?;
         let inner = Arc::clone(self);
         let loaded = tokio::task::spawn_blocking(move || {
             let engine = inner.config.host.engine();
@@ -99,6 +170,11 @@ impl Inner {
             Ok(inner.compiled.get(digest, compile)?)
         });
         loaded.await.unwrap_or_else(|_| Err(FaasError::new(FaasErrorKind::Runner, "the module could not be compiled")))
+    }
+
+    fn stored(&self, process: &Process) -> Result<Stored, FaasError> {
+        let digest = digest(process)?;
+        self.config.modules.get(&digest).ok_or_else(|| not_stored(&digest))
     }
 
     /// What the process has in common with the others of its revision that are awake.
@@ -116,12 +192,15 @@ impl Inner {
     /// When all instances of the engine are taken, lets the function go that would fall asleep first, if one may be.
     async fn make_room(self: &Arc<Self>) {
         let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
-        let instances: usize = processes.iter().map(|process| process.stats().instances).sum();
+        let instances: usize = processes.iter().map(|process| process.instances()).sum();
         if instances < self.config.host.engine().max_instances() {
             return;
         }
-        let mut awake: Vec<_> =
-            processes.iter().map(|process| (process.lock().life.idle_at(), Arc::clone(process))).collect();
+        let mut awake: Vec<_> = processes
+            .iter()
+            .filter(|process| process.instances() > 0)
+            .map(|process| (process.lock().life.idle_at(), Arc::clone(process)))
+            .collect();
         // Those that never fall asleep by themselves last: they are let go only when nothing is lost by it.
         awake.sort_by_key(|(idle_at, _)| idle_at.unwrap_or(Duration::MAX));
         for (_, process) in awake {
@@ -206,6 +285,13 @@ pub(super) async fn put_idle_to_sleep(inner: Weak<Inner>, earlier: Arc<Notify>) 
             None => changed.await,
         }
     }
+}
+
+/// The module of a process.
+fn digest(process: &Process) -> Result<Digest, FaasError> {
+    let hash = process.spec.module.as_ref().map(ModuleHash::as_str);
+    let digest = hash.and_then(|hash| hash.parse().ok());
+    digest.ok_or_else(|| FaasError::new(FaasErrorKind::Invalid, "the record names no module"))
 }
 
 pub(super) fn not_stored(digest: &Digest) -> FaasError {

@@ -69,6 +69,11 @@ impl Log {
         self.lock().lines.iter().cloned().collect()
     }
 
+    /// The number of the last line; 0 when there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.lock().lines.back().map_or(0, |line| line.number)
+    }
+
     fn push(&self, line: Arc<LogLine>) {
         let mut kept = self.lock();
         kept.bytes += cost(&line);

@@ -10,13 +10,16 @@ use capsule_faas_model::record::{Listing, Record, Status};
 use capsule_faas_model::registry::{ProcessId, Registry};
 use capsule_faas_model::target::Selector;
 use capsule_hdk::{BusyReason, Call, CallError, Kind};
+use http::Response;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
 
+use super::child::{Child, Failed};
 use super::error::FaasError;
 use super::logs::LogLine;
 use super::platform::Flags;
-use super::process::Process;
+use super::process::{Process, Transport};
 use super::stats::ProcessStats;
 use super::{Faas, Inner};
 
@@ -39,6 +42,8 @@ pub enum Health {
     Busy,
     /// What its module says: a response document.
     Document(Bytes),
+    /// What its child process says.
+    Child(Response<Bytes>),
     /// Its module failed to say.
     Failed(CallError),
 }
@@ -52,7 +57,7 @@ impl Faas {
             let process = state.processes.get(&found.entry.process)?;
             let key = found.key();
             let mut record = Record::new(&key, found.entry, &process.lock().life, &flags);
-            if record.http_port.is_empty() {
+            if found.entry.spec.path.is_none() {
                 record.pid = std::process::id();
             }
             Some((key, record))
@@ -85,15 +90,29 @@ impl Faas {
             }
         };
         let Some(transport) = transport else { return Ok(not_running(&process)) };
-        if !transport.exports(Kind::Health.export()) {
+        let call = Call::new(Kind::Health, Bytes::new()).with_patience(PATIENCE);
+        let inside = match &*transport {
+            Transport::Inside(inside) => inside,
+            Transport::Child(child) => return Ok(child_health(&process, child, &call).await),
+        };
+        if !inside.function.module().exports(Kind::Health.export()) {
             return Ok(Health::Awake);
         }
-        Ok(match transport.call(Call::new(Kind::Health, Bytes::new()).with_patience(PATIENCE)).await {
+        Ok(match inside.function.call(call).await {
             Ok(document) => Health::Document(document),
             Err(CallError::Busy(busy)) if busy.is_load() => Health::Busy,
             Err(CallError::Busy(busy)) if busy.reason == BusyReason::Stopping => not_running(&process),
             Err(error) => Health::Failed(error),
         })
+    }
+
+    /// A child process says that it stops. No more than a hint, and anybody may send it: what has really ended is seen by
+    /// the server itself, and recorded when it has.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn notified(&self, selector: &Selector) -> Result<(), FaasError> {
+        self.inner.selected(selector).map(drop)
     }
 
     /// The last lines of a function, of all its indexes when none is named, in the order in which they were printed.
@@ -134,6 +153,19 @@ impl Faas {
 fn process_stats(key: Key, status: Status, process: &Process) -> ProcessStats {
     let (latency, cold_starts) = (process.latency.snapshot(), process.cold_starts.snapshot());
     ProcessStats { key, status, calls: process.stats(), latency, cold_starts }
+}
+
+async fn child_health(process: &Process, child: &Child, call: &Call) -> Health {
+    match timeout(PATIENCE, child.proxy.call(call)).await {
+        Ok(Ok(answer)) => Health::Child(answer),
+        Err(_) => Health::Busy,
+        Ok(Err(Failed::Call(CallError::Busy(_)))) => Health::Busy,
+        Ok(Err(Failed::Refused(_))) => not_running(process),
+        Ok(Err(Failed::Call(error))) => Health::Failed(error),
+        Ok(Err(Failed::Broken(what) | Failed::NotSent(what))) => {
+            Health::Failed(CallError::Protocol(format!("the child process {what}")))
+        }
+    }
 }
 
 fn not_running(process: &Process) -> Health {

@@ -1,5 +1,6 @@
 //! What the runtime asks of the program around it ([`Platform`]): the meaning of flags, capabilities, downloads.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use capsule_faas_model::spec::{ModuleHash, Spec};
 use capsule_hdk::{Extensions, FunctionConfig};
 use futures_util::future::BoxFuture;
 
+use super::child::Arguments;
 use super::error::FaasError;
 use crate::modules::Digest;
 
@@ -53,6 +55,8 @@ pub struct Demands {
     pub source: Source,
     /// When it may sleep.
     pub sleep: Sleep,
+    /// How many calls it serves at the same time; none when there is no bound of its own.
+    pub instances: Option<usize>,
 }
 
 /// The program around the runtime: it knows its flags, the operator's settings and clients; the runtime knows none.
@@ -90,17 +94,15 @@ impl FlagTable for Flags<'_> {
     }
 }
 
-/// Child processes are not offered by this runtime.
-pub(crate) fn refuse_path(spec: &Spec) -> Result<(), Refusal> {
+/// A specification as the platform reads it: that of a child process without the words that are the child's alone.
+pub(crate) fn readable<'a>(platform: &dyn Platform, spec: &'a Spec) -> Cow<'a, Spec> {
     match spec.path {
-        None => Ok(()),
-        Some(_) => {
-            Err(Refusal::invalid("`path`: this server runs functions in its own process only; leave `path` out"))
-        }
+        None => Cow::Borrowed(spec),
+        Some(_) => Cow::Owned(Arguments::of(spec, platform).inside(spec)),
     }
 }
 
 /// A specification that could be read once and cannot now is no reason not to start the server.
 pub(crate) fn sleep_of(platform: &dyn Platform, spec: &Spec) -> Sleep {
-    platform.demands(spec).map(|demands| demands.sleep).unwrap_or_default()
+    platform.demands(&readable(platform, spec)).map(|demands| demands.sleep).unwrap_or_default()
 }

@@ -3,22 +3,25 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use capsule_faas_model::lifecycle::{Effect, Lifecycle, Now, Running, Sleep};
 use capsule_faas_model::names::Key;
+use capsule_faas_model::record::Status;
 use capsule_faas_model::registry::{CacheId, Entry, ProcessId};
 use capsule_faas_model::spec::Spec;
-use capsule_hdk::{Call, CallError, Extensions, Function, Module, Stats};
+use capsule_hdk::{Extensions, Function, Module, Stats};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::child::Child;
 use super::logs::Log;
 use super::stats::{self, Durations};
 
-/// What an awake process runs on. A child process would be another variant, with the same questions.
+/// What an awake process runs on.
 pub(crate) enum Transport {
     /// In the server's own process.
     Inside(Inside),
+    /// In a process of its own.
+    Child(Box<Child>),
 }
 
 /// A function of the server's own process.
@@ -33,44 +36,35 @@ pub(crate) struct Inside {
 }
 
 impl Transport {
-    pub(crate) async fn call(&self, call: Call) -> Result<Bytes, CallError> {
-        match self {
-            Transport::Inside(inside) => inside.function.call(call).await,
-        }
-    }
-
-    /// Whether the module has this export.
-    pub(crate) fn exports(&self, name: &str) -> bool {
-        match self {
-            Transport::Inside(inside) => inside.function.module().exports(name),
-        }
-    }
-
     /// Whether a call ends when its caller goes away.
     pub(crate) fn is_fresh(&self) -> bool {
         match self {
             Transport::Inside(inside) => inside.fresh,
+            Transport::Child(child) => child.fresh,
         }
     }
 
-    /// Refuses calls, gives those that run some time, then runs `OnStop`.
+    /// Refuses calls, gives those that run some time, then runs `OnStop`; asks a child to do so, and reaps it.
     pub(crate) async fn stop(&self, patience: Duration) {
         match self {
             Transport::Inside(inside) => {
                 inside.function.stop(patience).await;
             }
+            Transport::Child(child) => child.stop(patience).await,
         }
     }
 
     pub(crate) fn stats(&self) -> Stats {
         match self {
             Transport::Inside(inside) => inside.function.stats(),
+            Transport::Child(child) => child.proxy.stats(),
         }
     }
 
     pub(crate) fn running(&self) -> Running {
         match self {
             Transport::Inside(_) => Running { pid: std::process::id(), port: None },
+            Transport::Child(child) => Running { pid: child.pid, port: Some(child.port) },
         }
     }
 }
@@ -81,7 +75,9 @@ pub(crate) struct Process {
     pub(crate) cache: CacheId,
     pub(crate) spec: Arc<Spec>,
     pub(crate) sleep: Sleep,
-    /// `name/revision/index` under which it was first started: what its log says.
+    /// Under which it was first started.
+    pub(crate) key: Key,
+    /// The same as text: what its log says.
     pub(crate) label: Arc<str>,
     pub(crate) log: Arc<Log>,
     pub(crate) latency: Durations,
@@ -106,6 +102,7 @@ impl Process {
             cache: entry.cache,
             spec: Arc::clone(&entry.spec),
             sleep,
+            key: key.clone(),
             label: key.to_string().into(),
             log,
             latency: Durations::default(),
@@ -125,11 +122,11 @@ impl Process {
     }
 
     /// The start has succeeded.
-    pub(crate) fn started(&self, now: Now, transport: Transport) -> Option<Effect> {
+    pub(crate) fn started(&self, now: Now, transport: Arc<Transport>) -> Option<Effect> {
         let effect = {
             let mut state = self.lock();
             let running = transport.running();
-            state.transport = Some(Arc::new(transport));
+            state.transport = Some(transport);
             state.life.started(now, running)
         };
         self.changed.notify_waiters();
@@ -154,11 +151,35 @@ impl Process {
         }
     }
 
+    /// A child has ended without being told to. One that is being stopped is the business of who stops it.
+    pub(crate) fn died(&self, now: Now, transport: &Arc<Transport>, in_good_order: bool, why: &str) -> Option<Effect> {
+        let effect = {
+            let mut state = self.lock();
+            let is_there = state.transport.as_ref().is_some_and(|now| Arc::ptr_eq(now, transport));
+            if !is_there || state.life.status() != Status::Started {
+                return None;
+            }
+            state.transport = None;
+            state.past = stats::ended(&state.past, &transport.stats());
+            state.life.died(now, in_good_order, why)
+        };
+        self.changed.notify_waiters();
+        effect
+    }
+
     /// The stop is over.
     pub(crate) fn stopped(&self, now: Now) -> Option<Effect> {
         let effect = self.lock().life.stopped(now);
         self.changed.notify_waiters();
         effect
+    }
+
+    /// Instances of the server's engine.
+    pub(crate) fn instances(&self) -> usize {
+        match self.lock().transport.as_deref() {
+            Some(Transport::Inside(inside)) => inside.function.stats().instances,
+            _ => 0,
+        }
     }
 
     pub(crate) fn stats(&self) -> Stats {

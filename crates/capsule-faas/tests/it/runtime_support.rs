@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use capsule_faas::StoreErrorKind;
 use capsule_faas::modules::Modules;
-use capsule_faas::runtime::{Demands, Faas, FaasConfig, FaasError, FaasErrorKind, Platform, Source};
+use capsule_faas::runtime::{Demands, Faas, FaasConfig, FaasError, FaasErrorKind, FunctionReply, Platform, Source};
 use capsule_faas::store::Store;
 use capsule_faas_model::Refusal;
 use capsule_faas_model::args::{FlagInfo, FlagScope, FlagTable, FlagValue, function_flags};
@@ -94,7 +94,8 @@ impl Platform for Program {
     fn demands(&self, spec: &Spec) -> Result<Demands, Refusal> {
         let source = Source::of(self.value(spec, "wasm")?.as_deref(), self.value(spec, "url")?.as_deref())?;
         let stateless = self.value(spec, "instances")?.as_deref() == Some("fresh");
-        Ok(Demands { source, sleep: Sleep { after: self.time(spec, "stopAfter")?, stateless } })
+        let sleep = Sleep { after: self.time(spec, "stopAfter")?, stateless };
+        Ok(Demands { source, sleep, instances: (!stateless).then_some(1) })
     }
 
     fn shared(&self, _: &Spec) -> Extensions {
@@ -264,7 +265,8 @@ fn store(folder: &Path) -> Store {
 pub(crate) async fn ask(faas: &Faas, place: &str, argument: &str) -> String {
     match faas.call(&selector(place), Call::new(Kind::Text, argument.to_owned())).await {
         Ok(answer) => match answer.result {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(FunctionReply::Inside(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(FunctionReply::Child(answer)) => panic!("from a child: {answer:?}"),
             Err(error) => format!("failed: {error}"),
         },
         Err(error) => format!("{}: {error}", error.status()),
