@@ -2,20 +2,25 @@
 //!
 //! A file is named after the module's hash and the engine's fingerprint (version, processor features, settings), and holds
 //! the engine's image followed by a trailer: a magic word and the BLAKE3 hash of the image. Files are written beside and
-//! renamed in, never rewritten. One is used only when the descriptor that is then mapped belongs to the runner's own user, can be
-//! written by nobody else, and matches its trailer; anything else is removed and compiled anew. The folder has mode 0700:
-//! native code is loaded from it.
+//! renamed in, never rewritten. One is used only when the descriptor that is then mapped is a regular file, belongs to the runner's
+//! own user, can be written by nobody else, and matches its trailer; anything else is removed and compiled anew. What a runner
+//! that was killed left half written is removed by one that starts an hour later. The folder has mode 0700: native code is
+//! loaded from it.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::error::{LoadError, LoadErrorKind};
 
 const MAGIC: &[u8; 8] = b"capsule1";
 const TRAILER: usize = MAGIC.len() + blake3::OUT_LEN;
+/// What the names of files end with that are being written.
+const HALF_WRITTEN: &str = ".tmp";
+/// The age at which such a file is nobody's any more: writing one takes milliseconds.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// What a module was compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,7 @@ impl CompileCache {
         fs::create_dir_all(folder).map_err(|e| fail("cannot be made", &e))?;
         let meta = fs::metadata(folder).map_err(|e| fail("cannot be read", &e))?;
         make_private(folder, &meta).map_err(|e| fail("is not safe to load code from", &e))?;
+        sweep(folder);
         let mut hasher = std::hash::DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
@@ -61,8 +67,12 @@ impl CompileCache {
         slot: SlotSize,
     ) -> Option<wasmtime::Module> {
         let path = self.path(module, slot);
-        let file = File::open(&path).ok()?;
-        match map(engine, file) {
+        let mapped = match open(&path) {
+            Ok(file) => map(engine, file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => Err(error.to_string()),
+        };
+        match mapped {
             Ok(module) => Some(module),
             Err(reason) => {
                 tracing::warn!("compile cache: `{}` is discarded: {reason}", path.display());
@@ -79,23 +89,45 @@ impl CompileCache {
         }
     }
 
+    /// Under a name that nobody else has, whichever processes, containers and machines share the folder; mode 0600.
     fn write(&self, path: &Path, image: &[u8]) -> std::io::Result<()> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.folder.join(format!("{}-{number}.tmp", std::process::id()));
-        let written = (|| {
-            let mut file = private_file(&temporary)?;
-            file.write_all(image)?;
-            file.write_all(MAGIC)?;
-            file.write_all(blake3::hash(image).as_bytes())?;
-            drop(file);
-            fs::rename(&temporary, path)
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        let mut file = tempfile::Builder::new().suffix(HALF_WRITTEN).tempfile_in(&self.folder)?;
+        file.write_all(image)?;
+        file.write_all(MAGIC)?;
+        file.write_all(blake3::hash(image).as_bytes())?;
+        file.persist(path)?;
+        Ok(())
     }
+}
+
+/// Removes files that were being written when their runner ended. What cannot be removed stays.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in
+        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().ends_with(HALF_WRITTEN.as_bytes()))
+    {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Opens a cache file without waiting for anybody: a pipe or a device in its place would.
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    }
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
 }
 
 /// Verifies one descriptor and maps the code from the same one.
@@ -139,12 +171,6 @@ fn check_owner(file: &File) -> std::io::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
-fn private_file(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).create_new(true).mode(0o600).open(path)
-}
-
 #[cfg(not(unix))]
 fn make_private(_folder: &Path, _meta: &fs::Metadata) -> std::io::Result<()> {
     Ok(())
@@ -153,9 +179,4 @@ fn make_private(_folder: &Path, _meta: &fs::Metadata) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn check_owner(_file: &File) -> std::io::Result<()> {
     Ok(())
-}
-
-#[cfg(not(unix))]
-fn private_file(path: &Path) -> std::io::Result<File> {
-    File::options().write(true).create_new(true).open(path)
 }

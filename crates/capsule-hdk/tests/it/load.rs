@@ -4,7 +4,7 @@ use std::path::Path;
 
 use capsule_hdk::{Contract, Engine, EngineConfig, Function, Host, HostFunctions, LoadError, LoadErrorKind, Module};
 
-use crate::support::{TRICKS, config, engine, try_function};
+use crate::support::{DEADLINE, TRICKS, config, engine, try_function};
 
 fn refusal(wat: &str) -> LoadError {
     match try_function(wat, config(Contract::Instances(1)).0) {
@@ -170,6 +170,48 @@ async fn code_that_others_may_write_is_not_loaded() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
     serves(&caching(folder.path())).await;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it was made anew");
+}
+
+#[test]
+fn what_a_killed_runner_left_half_written_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let hours = |count: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(count * 3600);
+    for (name, written) in [("old.tmp", hours(2)), ("young.tmp", hours(0)), ("other", hours(2))] {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        file.set_modified(written).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("folder.tmp")).unwrap();
+    caching(folder.path());
+    let mut left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["folder.tmp", "other", "young.tmp"]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_pipe_or_a_device_is_no_compiled_code_and_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    serves(&caching(folder.path())).await;
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    for pipe in [true, false] {
+        std::fs::remove_file(&file).unwrap();
+        if pipe {
+            mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        } else {
+            std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        }
+        // On a thread of its own: one that waited would never end.
+        let (loaded, outcome) = std::sync::mpsc::channel();
+        let engine = caching(folder.path());
+        std::thread::spawn(move || loaded.send(Module::from_bytes(&engine, "m", TRICKS.as_bytes()).is_ok()));
+        assert_eq!(outcome.recv_timeout(DEADLINE), Ok(true), "pipe: {pipe}");
+        assert!(std::fs::symlink_metadata(&file).unwrap().is_file(), "it was made anew");
+        serves(&caching(folder.path())).await;
+    }
 }
 
 #[tokio::test]
