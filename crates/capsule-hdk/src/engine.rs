@@ -28,6 +28,13 @@ const SPARE_STACKS: usize = 32;
 /// Linear memory in bytes up to which an instance is dropped where it is: giving it back costs less than a hand-over.
 const SMALL_MEMORY: usize = 2 << 20;
 
+/// Address space that a 32-bit memory can grow to.
+const WHOLE_MEMORY: u64 = 4 << 30;
+/// Where address space is short: room to grow that a memory is given when it is moved, so that it is not moved at each page.
+const GROWTH: u64 = 16 << 20;
+/// And the guard behind it.
+const SMALL_GUARD: u64 = 64 << 10;
+
 /// More instances than any machine has room for.
 const MAX_INSTANCES: usize = 100_000;
 
@@ -42,7 +49,8 @@ pub struct EngineConfig {
     /// Folder of compiled code, made with mode 0700 when it is missing. `None`: compile at each load. Default `None`.
     pub cache: Option<PathBuf>,
     /// Whether memory and stacks are reserved ahead in a pool. Off for programs that make one instance and end. Where the
-    /// machine cannot reserve the address space, the engine goes without by itself. Default on.
+    /// machine cannot reserve the address space, the engine goes without by itself, and where that is short for memories of
+    /// 4 GiB too, with smaller ones that move. Default on.
     pub pooling: bool,
 }
 
@@ -84,8 +92,14 @@ impl Engine {
         let runner = |what: &'static str| {
             move |error: &dyn std::fmt::Display| LoadError::new(LoadErrorKind::Runner, format!("{what}: {error}"))
         };
-        let on_demand = wasmtime::Engine::new(&wasm_config()).map_err(|e| runner("cannot start the engine")(&e))?;
+        let start =
+            |memories| wasmtime::Engine::new(&wasm_config(memories)).map_err(|e| runner("cannot start the engine")(&e));
         let pooled = if config.pooling { pooled_engine(max_instances) } else { None };
+        let mut on_demand = start(Memories::Reserved)?;
+        if pooled.is_none() && !has_room(&on_demand, if config.pooling { max_instances } else { 1 }) {
+            tracing::debug!("address space is short: memories of modules take what they use");
+            on_demand = start(Memories::Moving)?;
+        }
         let engines = pooled.iter().chain([&on_demand]).cloned().collect();
         let cache = match &config.cache {
             Some(folder) => Some(CompileCache::open(folder, &on_demand)?),
@@ -151,8 +165,31 @@ impl Engine {
     }
 }
 
+/// Where linear memories lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memories {
+    /// An instance's whole 32-bit memory is reserved: no bounds checks, and its memory never moves.
+    Reserved,
+    /// A memory takes the address space that it uses and moves when it grows past it. Checks of bounds make its code slower.
+    Moving,
+}
+
+/// Whether the machine has address space to reserve for this many memories (not under `ulimit -v`, for instance).
+fn has_room(engine: &wasmtime::Engine, memories: usize) -> bool {
+    let reserves = |engine: &wasmtime::Engine| {
+        let mut store = wasmtime::Store::new(engine, ());
+        wasmtime::Memory::new(&mut store, wasmtime::MemoryType::new(0, None)).is_ok()
+    };
+    if memories == 1 {
+        return reserves(engine);
+    }
+    let mut config = wasm_config(Memories::Reserved);
+    config.memory_reservation(WHOLE_MEMORY.saturating_mul(memories as u64));
+    wasmtime::Engine::new(&config).is_ok_and(|engine| reserves(&engine))
+}
+
 /// What code is compiled for. The same for all engines of a process, so that compiled code fits each.
-fn wasm_config() -> Config {
+fn wasm_config(memories: Memories) -> Config {
     let mut config = Config::new();
     // The accepted WebAssembly proposals; everything else is refused with a message.
     config
@@ -172,11 +209,16 @@ fn wasm_config() -> Config {
         .epoch_interruption(true)
         .async_stack_size(ASYNC_STACK)
         .max_wasm_stack(WASM_STACK)
-        // An instance's whole 32-bit memory is reserved: no bounds checks, and its memory never moves.
-        .memory_reservation(4 << 30)
-        .memory_may_move(false)
         .generate_address_map(true)
         .memory_init_cow(true);
+    match memories {
+        Memories::Reserved => config.memory_reservation(WHOLE_MEMORY).memory_may_move(false),
+        Memories::Moving => config
+            .memory_reservation(0)
+            .memory_reservation_for_growth(GROWTH)
+            .memory_guard_size(SMALL_GUARD)
+            .memory_may_move(true),
+    };
     config
 }
 
@@ -194,8 +236,8 @@ fn pooled_engine(max_instances: usize) -> Option<wasmtime::Engine> {
         .max_tables_per_module(POOL_TABLES)
         .table_elements(POOL_TABLE_ELEMENTS)
         .max_core_instance_size(1 << 20)
-        .max_memory_size(4 << 30);
-    let mut config = wasm_config();
+        .max_memory_size(WHOLE_MEMORY as usize);
+    let mut config = wasm_config(Memories::Reserved);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     match wasmtime::Engine::new(&config) {
         Ok(engine) => Some(engine),

@@ -1,5 +1,8 @@
 //! Host functions: the convention for bytes, raw ones, waiting ones, and what a guest may not do with them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use capsule_hdk::{Contract, HostFunction, HostFunctions, Reply, Value, ValueType};
 
 use crate::support::{config, function_with};
@@ -69,6 +72,43 @@ async fn a_call_that_waits_in_a_host_function_ends_at_its_deadline() {
     let error = function.handle("Bob").await.unwrap_err().to_string();
     // On a slow machine it is the start that exceeds it.
     assert!(error.ends_with("the call exceeded its time limit of 50ms (flag `--callTimeout`)"), "{error}");
+}
+
+#[tokio::test]
+async fn inputs_past_the_limit_are_a_trap_before_the_host_sees_them() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    for reply in [Reply::Framed, Reply::Nothing] {
+        let (mut settings, output) = config(Contract::default());
+        settings.limits.host_memory = 1 << 20;
+        let mut functions = HostFunctions::new();
+        let longest = Arc::clone(&seen);
+        functions.add(HostFunction::new("f", reply, move |context, [text]: [&[u8]; 1]| {
+            longest.fetch_max(text.len(), Ordering::SeqCst);
+            context.print(capsule_hdk::Stream::Stdout, &[text]);
+            Ok(Vec::new())
+        }));
+        // A function without an answer has no cells.
+        let text = caller(ALLOCATE, "");
+        let text = if reply == Reply::Nothing {
+            text.replace("(param i32 i32 i32 i32) (result i32)))", "(param i32 i32) (result i32)))")
+                .replace("(local.get 1) (i32.const 0) (i32.const 4))", "(local.get 1))")
+                .replace(
+                    "(i64.or",
+                    "(i32.store8 (i32.const 16) (i32.const 83)) (i64.const 0x1000000001) (return) (i64.or",
+                )
+                .replacen("(memory (export \"memory\") 1)", "(memory (export \"memory\") 40)", 1)
+        } else {
+            text.replacen("(memory (export \"memory\") 1)", "(memory (export \"memory\") 40)", 1)
+        };
+        let function = function_with(&text, settings, &functions).unwrap();
+        let _ = function.handle(vec![b'x'; 1 << 20]).await.unwrap();
+        let error = function.handle(vec![b'x'; (1 << 20) + 1]).await.unwrap_err().to_string();
+        let expected = "the module trapped: host function `f`: the inputs exceed the limit of 1048576 bytes (flag \
+                        `--maxHostMemory`)";
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(seen.load(Ordering::SeqCst), 1 << 20);
+        assert_eq!(output.text(capsule_hdk::Stream::Stdout).trim_end().len(), 1 << 20);
+    }
 }
 
 #[tokio::test]

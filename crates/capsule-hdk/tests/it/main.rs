@@ -7,5 +7,6 @@ mod contracts;
 mod hostile;
 mod imports;
 mod load;
+mod processes;
 mod slices;
 mod support;

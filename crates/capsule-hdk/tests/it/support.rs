@@ -67,7 +67,8 @@ pub(crate) async fn answer_at_last(function: &Function, argument: &'static str) 
     }
 }
 
-/// Calls wait in the host until they are given permits. The answer is `let go`.
+/// Calls of `callHandle` wait in the host until they are given permits; the answer is `let go`. Those of `callHandleJSON` answer
+/// nothing at once.
 pub(crate) const WAITS: &str = r#"(module
     (import "env" "wait" (func $wait (param i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -76,7 +77,9 @@ pub(crate) const WAITS: &str = r#"(module
     (func (export "callHandle") (param i32 i32) (result i64)
         (drop (call $wait (i32.const 0) (i32.const 4)))
         (i64.or (i64.shl (i64.extend_i32_u (i32.load (i32.const 0))) (i64.const 32))
-                (i64.extend_i32_u (i32.load (i32.const 4))))))"#;
+                (i64.extend_i32_u (i32.load (i32.const 4)))))
+    (data (i32.const 256) "S")
+    (func (export "callHandleJSON") (param i32 i32) (result i64) (i64.const 0x10000000001)))"#;
 
 /// The host function of [`WAITS`], and the permits that it takes one of.
 pub(crate) fn waiting() -> (HostFunctions, Arc<Semaphore>) {
