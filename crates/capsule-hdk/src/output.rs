@@ -1,8 +1,11 @@
 //! What a module prints: from the instance through a buffer of whole lines to the runner's own output.
 //!
 //! Every instance has one [`OutputBuffer`], which WASI's stdout and stderr and the printing host functions write into. It
-//! passes on whole lines and is emptied at the end of each call, so that lines of different calls never mix. The runner
-//! hands in where they go, an [`Output`]. A reader that is too slow makes calls wait (within their deadline), never a thread.
+//! passes on whole lines and is emptied at the end of each call, so that lines of different calls never mix. Lines of a call
+//! that takes longer are passed on meanwhile (`overdue`). The runner hands in where they go, an [`Output`]. A reader that
+//! is too slow makes calls wait (within their deadline), never a thread.
+
+mod overdue;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -32,7 +35,8 @@ pub trait Output: Send + Sync + 'static {
 /// How the bytes of a module reach the [`Output`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Buffering {
-    /// Whole lines, emptied at the end of each call; a last line without newline gets one. For servers.
+    /// Whole lines, passed on at the end of each call and within it after about 100 ms; a last line without newline gets one.
+    /// For servers.
     #[default]
     Lines,
     /// Every write at once and unchanged. For a terminal.
@@ -44,77 +48,130 @@ const HIGH_WATER: usize = 64 * 1024;
 
 /// The output of one instance on its way to the runner's.
 pub(crate) struct OutputBuffer {
-    sink: Arc<dyn Output>,
     buffering: Buffering,
-    pending: Mutex<[Vec<u8>; 2]>,
+    waiting: Arc<Waiting>,
+}
+
+/// What an instance has printed and the runner's output has not got yet.
+struct Waiting {
+    sink: Arc<dyn Output>,
+    lines: Mutex<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    /// By [`Stream`].
+    bytes: [Vec<u8>; 2],
+    /// Somebody looks after them when they wait for long.
+    watched: bool,
+}
+
+/// How much of what waits is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Portion {
+    /// Whole lines.
+    Lines,
+    /// Whole lines; of a line without end, what is there.
+    Relief,
+    /// Everything; a last line gets its newline.
+    Closed,
+    /// Everything as it is.
+    All,
 }
 
 impl OutputBuffer {
     pub(crate) fn new(sink: Arc<dyn Output>, buffering: Buffering) -> OutputBuffer {
-        OutputBuffer { sink, buffering, pending: Mutex::new([Vec::new(), Vec::new()]) }
+        OutputBuffer { buffering, waiting: Arc::new(Waiting { sink, lines: Mutex::default() }) }
     }
 
     /// Appends parts of one write. Never blocks; ask [`OutputBuffer::relieve`] afterwards.
     pub(crate) fn write(&self, stream: Stream, parts: &[&[u8]]) {
-        let mut pending = lock(&self.pending);
-        let buffer = &mut pending[stream as usize];
+        let mut lines = lock(&self.waiting.lines);
+        let buffer = &mut lines.bytes[stream as usize];
         for part in parts {
             buffer.extend_from_slice(part);
         }
-        if self.buffering == Buffering::Through && self.sink.try_write(stream, buffer) {
-            buffer.clear();
+        match self.buffering {
+            Buffering::Through => {
+                if self.waiting.sink.try_write(stream, buffer) {
+                    buffer.clear();
+                }
+            }
+            Buffering::Lines => {
+                if !std::mem::replace(&mut lines.watched, true) {
+                    drop(lines);
+                    overdue::watch(&self.waiting);
+                }
+            }
         }
     }
 
     /// Bytes that may be written before the writer should wait.
     pub(crate) fn room(&self) -> usize {
-        let pending = lock(&self.pending);
-        HIGH_WATER.saturating_sub(pending[0].len().max(pending[1].len()))
+        let lines = lock(&self.waiting.lines);
+        HIGH_WATER.saturating_sub(lines.bytes[0].len().max(lines.bytes[1].len()))
     }
 
     /// Waits until what is buffered is below the high-water mark. Returns at once in the usual case.
     pub(crate) async fn relieve(&self) {
         while self.room() == 0 {
-            if !self.push(false) {
-                self.sink.ready().await;
+            if !self.waiting.push(Portion::Relief) {
+                self.waiting.sink.ready().await;
             }
         }
     }
 
     /// Passes everything on, a last line without newline included: the end of a call.
     pub(crate) async fn finish(&self) {
-        while !self.push(true) {
-            self.sink.ready().await;
+        while !self.waiting.push(self.rest()) {
+            self.waiting.sink.ready().await;
         }
     }
 
     /// As [`OutputBuffer::finish`] without waiting; what finds no room is lost. For instances that end.
     pub(crate) fn finish_now(&self) {
-        if !self.push(true) {
+        if !self.waiting.push(self.rest()) {
             tracing::warn!("output of a module was lost: nobody reads it");
         }
     }
 
-    /// Passes whole lines on (everything when `all`). False when the sink has no room.
-    fn push(&self, all: bool) -> bool {
-        let mut pending = lock(&self.pending);
+    fn rest(&self) -> Portion {
+        match self.buffering {
+            Buffering::Lines => Portion::Closed,
+            Buffering::Through => Portion::All,
+        }
+    }
+}
+
+impl Waiting {
+    /// Passes a portion on. False when the sink has no room.
+    fn push(&self, portion: Portion) -> bool {
+        self.push_locked(&mut lock(&self.lines), portion)
+    }
+
+    fn push_locked(&self, lines: &mut Lines, portion: Portion) -> bool {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let buffer = &mut pending[stream as usize];
+            let buffer = &mut lines.bytes[stream as usize];
             if buffer.is_empty() {
                 continue;
             }
-            if all && self.buffering == Buffering::Lines && buffer.last() != Some(&b'\n') {
+            if portion == Portion::Closed && buffer.last() != Some(&b'\n') {
                 buffer.push(b'\n');
             }
-            let whole = match buffer.iter().rposition(|byte| *byte == b'\n') {
-                Some(end) if !all => end + 1,
+            let newline = || buffer.iter().rposition(|byte| *byte == b'\n');
+            let length = match portion {
+                Portion::Closed | Portion::All => buffer.len(),
+                Portion::Lines => newline().map_or(0, |end| end + 1),
                 // A single line past the high-water mark is passed on in pieces.
-                _ => buffer.len(),
+                Portion::Relief => newline().map_or(buffer.len(), |end| end + 1),
             };
-            if !self.sink.try_write(stream, &buffer[..whole]) {
+            if length == 0 {
+                continue;
+            }
+            if !self.sink.try_write(stream, &buffer[..length]) {
                 return false;
             }
-            buffer.drain(..whole);
+            buffer.drain(..length);
             if buffer.capacity() > HIGH_WATER {
                 buffer.shrink_to(HIGH_WATER);
             }
@@ -284,10 +341,23 @@ mod tests {
         let sink = Arc::new(MemoryOutput::default());
         let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
         buffer.write(Stream::Stdout, &[b"one\ntwo"]);
-        assert!(buffer.push(false));
+        assert!(buffer.waiting.push(Portion::Lines));
+        assert_eq!(sink.text(Stream::Stdout), "one\n");
+        assert!(buffer.waiting.push(Portion::Lines));
         assert_eq!(sink.text(Stream::Stdout), "one\n");
         buffer.finish_now();
         assert_eq!(sink.text(Stream::Stdout), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_on_in_pieces() {
+        let sink = Arc::new(MemoryOutput::default());
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        buffer.write(Stream::Stderr, &[b"half of"]);
+        assert!(buffer.waiting.push(Portion::Relief));
+        buffer.write(Stream::Stderr, &[b" a line\nand"]);
+        assert!(buffer.waiting.push(Portion::Relief));
+        assert_eq!(sink.text(Stream::Stderr), "half of a line\n");
     }
 
     #[test]

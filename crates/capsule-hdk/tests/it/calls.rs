@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use capsule_hdk::{CallError, Contract, Fault, Stream};
+use capsule_hdk::{CallError, Contract, Fault, HostFunction, Reply, Stream};
 
-use crate::support::{DEADLINE, TRICKS, answer_at_last, config, tricks, try_function};
+use crate::support::{DEADLINE, TRICKS, WAITS, answer_at_last, config, function_with, tricks, try_function, waiting};
 
 #[tokio::test]
 async fn the_argument_comes_back() {
@@ -127,6 +127,61 @@ async fn output_comes_in_whole_lines_at_the_end_of_the_call() {
     let function = try_function(TRICKS, settings).unwrap();
     function.handle("n").await.unwrap();
     assert_eq!(output.text(Stream::Stdout), "ab\nc\n");
+}
+
+#[tokio::test]
+async fn whole_lines_of_a_call_that_takes_long_come_before_its_end() {
+    let (mut functions, permits) = waiting();
+    functions.add(HostFunction::new("print", Reply::Nothing, |context, []: [&[u8]; 0]| {
+        context.print(Stream::Stderr, &[b"working\nand"]);
+        Ok(Vec::new())
+    }));
+    let prints = WAITS.replacen("(module", r#"(module (import "env" "print" (func $print (result i32)))"#, 1).replacen(
+        "(drop (call $wait",
+        "(drop (call $print)) (drop (call $wait",
+        1,
+    );
+    let (settings, output) = config(Contract::Instances(1));
+    let function = function_with(&prints, settings, &functions).unwrap();
+    let call = tokio::spawn({
+        let function = function.clone();
+        async move { function.handle("").await }
+    });
+    let shown = async {
+        while output.text(Stream::Stderr) != "working\n" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, shown).await.expect("the line comes while the call runs");
+    assert!(!call.is_finished());
+    permits.add_permits(1);
+    assert_eq!(call.await.unwrap().unwrap(), "let go");
+    assert_eq!(output.text(Stream::Stderr), "working\nand\n");
+}
+
+/// WASI's `random_get` asks the system for all of it, however much that gives at a time; above a MiB is a trap.
+#[tokio::test]
+async fn random_bytes_fill_the_whole_buffer() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 40)
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "callHandle") (param $p i32) (param $n i32) (result i64)
+            (if (call $random (i32.const 65536) (i32.load (local.get $p))) (then unreachable))
+            (i32.store8 (i32.const 65535) (i32.const 83))
+            (i64.or (i64.shl (i64.const 65535) (i64.const 32))
+                    (i64.extend_i32_u (i32.add (i32.load (local.get $p)) (i32.const 1))))))"#;
+    let function = try_function(wat, config(Contract::Instances(1)).0).unwrap();
+    for length in [64 << 10, (64 << 10) + 1, 300_000, 1 << 20] {
+        let random = function.handle(u32::to_le_bytes(length).to_vec()).await.unwrap();
+        assert_eq!(random.len(), length as usize);
+        // Of 256 true random bytes not all are zero.
+        for (index, piece) in random.chunks_exact(256).enumerate() {
+            assert!(piece.iter().any(|byte| *byte != 0), "bytes {} of {length} are zero", index * 256);
+        }
+    }
+    let error = function.handle(u32::to_le_bytes((1 << 20) + 1).to_vec()).await.unwrap_err();
+    assert!(error.trap().is_some(), "{error}");
 }
 
 #[tokio::test]
