@@ -52,7 +52,10 @@ pub(crate) enum Command {
     },
     /// Of the server itself when no function is named.
     Health(Option<Selector>),
-    Prune,
+    /// Modules that were stored longer ago; the server's choice when none is given.
+    Prune {
+        older_than: Option<String>,
+    },
 }
 
 impl Command {
@@ -163,7 +166,7 @@ impl<'a> Reader<'a> {
                 Command::Health(Some(self.selector()?))
             }
             "health" => Command::Health(None),
-            "prune" => Command::Prune,
+            "prune" => Command::Prune { older_than: self.parsed.text(&flags::OLDER_THAN).map(str::to_owned) },
             _ => return None,
         })
     }

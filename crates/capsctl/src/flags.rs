@@ -120,6 +120,14 @@ pub(crate) const LINES: Flag =
     Flag::value("lines", "N", Type::Checked(check_lines), "`logs`: how many of the last lines.")
         .default_note("the server's choice")
         .group(OTHER_GROUP);
+pub(crate) const OLDER_THAN: Flag = Flag::value(
+    "olderThan",
+    "DURATION",
+    Type::Duration,
+    "`prune`: remove only modules that were stored longer ago than this; `0` for all that nobody refers to.",
+)
+.default_note("1h")
+.group(OTHER_GROUP);
 pub(crate) const OUTPUT: Flag =
     Flag::value("output", "FORMAT", Type::Choice(&["table", "json"]), "`processes`: how the list is printed.")
         .default("table")
@@ -137,7 +145,7 @@ pub(crate) const HEADER: Flag =
         .group(CALL_GROUP);
 
 /// Limits and capabilities of a hosted function: the server has its own defaults for them.
-const HOSTED: [Flag; 15] = [
+const HOSTED: [Flag; 14] = [
     hosted(limits::CALL_TIMEOUT),
     hosted(limits::MAX_MEMORY),
     hosted(limits::INSTANCES),
@@ -152,13 +160,10 @@ const HOSTED: [Flag; 15] = [
     hosted(limits::MAX_OUTBOUND_CALLS),
     hosted(capabilities::DIR).help(DIR_HELP),
     hosted(capabilities::ALLOW_HOSTS),
-    hosted(capabilities::PASS_ENV).help(PASS_ENV_HELP),
 ];
 
 const DIR_HELP: &str = "A folder of the server's machine that the function may use: the folder, its name in the module (the \
      same when not given), and `ro` for reading only. `none` gives it no folder at all.";
-const PASS_ENV_HELP: &str = "The server's environment variables that the function may read, as far as the server allows it: names, `*` for \
-     all, `none` for none.";
 
 const fn hosted(flag: Flag) -> Flag {
     flag.default("").default_note("the server's")
@@ -220,7 +225,7 @@ const COMMANDS: [Use; 13] = [
     uses("rollback", &[NAME]),
     uses("logs", &[NAME, REVISION, INDEX, FOLLOW, LINES]),
     uses("health", &[NAME, REVISION, INDEX]),
-    uses("prune", &[]),
+    uses("prune", &[OLDER_THAN]),
 ];
 
 /// The names of all commands.
@@ -259,7 +264,7 @@ pub(crate) fn program() -> Program {
         REDIS_PREFIX,
         STOP_AFTER,
     ];
-    let others = [METHOD, BODY, HEADER, NEW_REVISION, COUNT, WEIGHTS, FILE, FOLLOW, LINES, OUTPUT];
+    let others = [METHOD, BODY, HEADER, NEW_REVISION, COUNT, WEIGHTS, FILE, FOLLOW, LINES, OLDER_THAN, OUTPUT];
     Program {
         name: "capsctl",
         version: env!("CARGO_PKG_VERSION"),
@@ -278,7 +283,7 @@ pub(crate) fn program() -> Program {
             "rollback --name=NAME",
             "logs --name=NAME [--revision=R [--index=N]] [--lines=N] [--follow]",
             "health [--name=NAME [--revision=R [--index=N]]]",
-            "prune",
+            "prune [--olderThan=DURATION]",
             "--cmd=COMMAND [FLAGS]",
         ],
         examples: &[
@@ -387,7 +392,9 @@ mod tests {
 
     #[test]
     fn every_limit_and_capability_of_a_function_is_passed_on() {
-        let function = |flag: &&Flag| flag.scope == Scope::Function && flag.name != capabilities::ENV.name;
+        // The environment has a flag of its own; which of its variables a server passes on is the server's to say.
+        let others = [capabilities::ENV.name, capabilities::PASS_ENV.name];
+        let function = |flag: &&Flag| flag.scope == Scope::Function && !others.contains(&flag.name);
         for flag in limits::FLAGS.iter().chain(capabilities::FLAGS).filter(function) {
             assert!(passed_on().any(|known| known.name == flag.name), "{}", flag.name);
         }

@@ -12,6 +12,7 @@ use futures_util::stream;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method};
+use serde::Deserialize;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
@@ -49,7 +50,16 @@ async fn send(server: &Server, module: &Path) -> anyhow::Result<ModuleHash> {
         .header(CONTENT_LENGTH, metadata.len())
         .body(body(file, progress_bar(metadata.len(), module)));
     let answer = server.ask(&what, request).await?;
-    answer.trim().parse().map_err(|_| server.unexpected(&what, "the hash of the module (`sha256:...`)", &answer))
+    match serde_json::from_str(&answer) {
+        Ok(Stored { module }) => Ok(module),
+        Err(_) => Err(server.unexpected(&what, "the hash of the module (`sha256:...`)", &answer)),
+    }
+}
+
+/// What is answered to an upload.
+#[derive(Deserialize)]
+struct Stored {
+    module: ModuleHash,
 }
 
 /// The bytes of the file, piece by piece; the bar goes when the last one is taken.

@@ -6,11 +6,12 @@ use anyhow::Context as _;
 use capsule_cmd::exit;
 use capsule_faas_model::names::{FunctionName, Key, Revision};
 use capsule_faas_model::route::Weights;
+use capsule_faas_model::spec::ModuleHash;
 use capsule_faas_model::start::StartBody;
 use capsule_faas_model::target::Selector;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 use crate::server::Server;
@@ -73,12 +74,29 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<Exi
             let answer = server.ask(&what, server.open_request(Method::GET, &path)?).await?;
             exit::print(&if answer.is_empty() { "healthy\n".to_owned() } else { with_newline(answer) })
         }
-        Command::Prune => {
-            let request = server.request(Method::POST, "/functions/prune")?;
-            let answer = server.ask("remove what nobody refers to", request).await?;
-            exit::print(&if answer.is_empty() { "pruned\n".to_owned() } else { with_newline(answer) })
+        Command::Prune { older_than } => {
+            let what = "remove what nobody refers to";
+            let query = older_than.map(|age| format!("?olderThan={age}")).unwrap_or_default();
+            let answer = server.ask(what, server.request(Method::POST, &format!("/functions/prune{query}"))?).await?;
+            match serde_json::from_str(&answer) {
+                Ok(Removed { removed }) => {
+                    let lines = removed.iter().map(|module| format!("{module} is removed\n"));
+                    exit::print(&if removed.is_empty() {
+                        "nothing to remove\n".to_owned()
+                    } else {
+                        lines.collect::<String>()
+                    })
+                }
+                Err(_) => Err(server.unexpected(what, "a JSON object with the modules", &answer)),
+            }
         }
     }
+}
+
+/// What is answered to `prune`.
+#[derive(Deserialize)]
+struct Removed {
+    removed: Vec<ModuleHash>,
 }
 
 /// Starts a function, and answers what there is to say: its key and its address.

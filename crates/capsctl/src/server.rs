@@ -31,6 +31,11 @@ const MAX_SHOWN: usize = 1000;
 /// Characters of an answer that is something else altogether: enough to recognise it.
 const MAX_SNIPPET: usize = 100;
 
+/// A server of functions has its version in this header of every answer but those of functions. Others answer anything to any
+/// path.
+const FAAS: &str = "x-capsule-faas";
+const OTHER_SERVER: &str = "is it a `capsule-http --faas`? `CAPSULE_MAIN_PROCESS_URL` or `--server` says where it is";
+
 /// The server that is steered.
 pub(crate) struct Server {
     base: Url,
@@ -109,7 +114,14 @@ impl Server {
     /// As [`Server::ask`].
     pub(crate) async fn accepted(&self, what: &str, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = self.send(request).await.with_context(|| format!("cannot {what}"))?;
-        if response.status().is_success() { Ok(response) } else { Err(self.refusal(what, response).await) }
+        if !response.status().is_success() {
+            return Err(self.refusal(what, response).await);
+        }
+        if !response.headers().contains_key(FAAS) {
+            let message = format!("cannot {what}: the server at `{}` does not host functions", self.shown(""));
+            return Err(anyhow!(message).hint(OTHER_SERVER));
+        }
+        Ok(response)
     }
 
     /// What the server said, as an error.
@@ -128,8 +140,7 @@ impl Server {
     /// The error of an answer that is no refusal and not what was asked for.
     pub(crate) fn unexpected(&self, what: &str, expected: &str, found: &str) -> anyhow::Error {
         let shown: String = self.mask(found.trim()).chars().take(MAX_SNIPPET).collect();
-        anyhow!("cannot {what}: expected {expected}, the server answered `{shown}`")
-            .hint("is it a `capsule-http --faas`? `CAPSULE_MAIN_PROCESS_URL` or `--server` says where it is")
+        anyhow!("cannot {what}: expected {expected}, the server answered `{shown}`").hint(OTHER_SERVER)
     }
 
     /// A whole body.

@@ -3,7 +3,7 @@
 use capsule_test::process::Stream;
 use capsule_test::stub::{Answer, Gate, HttpStub};
 
-use crate::support::{answering, capsctl, check, only_request, run};
+use crate::support::{answering, capsctl, check, done, only_request, run};
 
 /// Runs a command whose answer is `text`; compares the request and stdout.
 #[track_caller]
@@ -88,8 +88,11 @@ fn health_needs_no_token() {
 
 #[test]
 fn prune() {
-    sends(&["prune"], "POST /functions/prune", "", "pruned\n");
-    sends(&["--cmd=prune"], "POST /functions/prune", "2 modules removed", "2 modules removed\n");
+    sends(&["prune"], "POST /functions/prune", r#"{"removed":[]}"#, "nothing to remove\n");
+    let module = format!("sha256:{}", "0a".repeat(32));
+    let answer = format!("{{\"removed\":[\"{module}\"]}}");
+    let request = "POST /functions/prune?olderThan=2m";
+    sends(&["--cmd=prune", "--olderThan=2m"], request, &answer, &format!("{module} is removed\n"));
 }
 
 #[test]
@@ -119,14 +122,14 @@ fn logs() {
 #[test]
 fn followed_lines_are_printed_when_they_come() {
     let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
-    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nX-Capsule-Faas: 0.1.0\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n";
     stub.answer("/functions/logs/hello", Answer::raw(head).then(&gate, "7\r\nsecond\n\r\n0\r\n\r\n"));
     let process =
         capsctl(&stub).args(["logs", "--name=hello", "--follow", "--lines=1", "--timeout=2s"]).start().unwrap();
     process.wait_for_line(Stream::Stdout, "first").unwrap();
     assert_eq!(only_request(&stub, true).0, "GET /functions/logs/hello?lines=1&follow=true");
     // A command that began later has waited for as long as it may; lines are waited for without a limit.
-    stub.answer("/functions/prune", Answer::new(200, "text/plain", "").behind(&gate));
+    stub.answer("/functions/prune", done("").behind(&gate));
     assert_eq!(run(&stub, &["prune", "--timeout=2s"]).code, Some(1));
     assert!(process.is_running());
     gate.open();

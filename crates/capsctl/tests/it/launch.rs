@@ -6,7 +6,7 @@ use capsule_test::process::Finished;
 use capsule_test::stub::{Answer, HttpStub};
 use serde_json::{Value, json};
 
-use crate::support::{TOKEN, capsctl, check};
+use crate::support::{TOKEN, capsctl, check, done};
 
 const FILE: &str = r#"
 [[function]]
@@ -38,11 +38,8 @@ fn launch(stub: &HttpStub, folder: &Path, words: &[&str]) -> Finished {
 fn functions_are_started_then_routes_set() {
     let (stub, folder) = (HttpStub::start().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(folder.path().join("functions.toml"), FILE).unwrap();
-    stub.answer_in_turn(
-        "/functions/start",
-        ["hello/blue/0", "hello/green/0"].map(|key| Answer::new(200, "text/plain", key)),
-    );
-    stub.answer("/functions/route/hello", Answer::new(200, "text/plain", ""));
+    stub.answer_in_turn("/functions/start", ["hello/blue/0", "hello/green/0"].map(|key| done(key)));
+    stub.answer("/functions/route/hello", done(""));
     let url = stub.url("/functions/hello");
     let stdout = format!(
         "hello/blue/0 is started\nurl: {url}/blue\nhello/green/0 is started\nurl: {url}/green\n\
@@ -71,7 +68,7 @@ fn the_first_failure_ends_it() {
     let (stub, folder) = (HttpStub::start().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(folder.path().join("mine.toml"), FILE).unwrap();
     let refused = Answer::new(422, "application/json", r#"{"error":"not a module"}"#);
-    stub.answer_in_turn("/functions/start", [Answer::new(200, "text/plain", "hello/blue/3"), refused]);
+    stub.answer_in_turn("/functions/start", [done("hello/blue/3"), refused]);
     let stdout = format!("hello/blue/3 is started\nurl: {}\n", stub.url("/functions/hello/blue"));
     let stderr = "error: line 11 of `mine.toml`\n  caused by: cannot start `hello/green`: the server answered 422 \
                   Unprocessable Entity\n  caused by: not a module\nhint: of 2 functions 1 were started before this \

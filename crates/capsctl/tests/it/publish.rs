@@ -3,12 +3,17 @@
 use capsule_test::stub::{Answer, HttpStub};
 use serde_json::{Value, json};
 
-use crate::support::{TOKEN, answering, check, only_request, run};
+use crate::support::{TOKEN, answering, check, done, only_request, run};
 
 const MODULES: &str = "/functions/modules";
 
 fn hash() -> String {
     format!("sha256:{}", "0a".repeat(32))
+}
+
+/// What the server answers.
+fn stored() -> String {
+    format!("{{\"module\":\"{}\"}}\n", hash())
 }
 
 #[test]
@@ -17,8 +22,8 @@ fn the_bytes_are_sent_and_the_function_is_started() {
     let file = folder.path().join("big.wasm");
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
     std::fs::write(&file, &bytes).unwrap();
-    let stub = answering(MODULES, &format!("{}\n", hash()));
-    stub.answer("/functions/start", Answer::new(200, "text/plain", "hello/blue/1"));
+    let stub = answering(MODULES, &stored());
+    stub.answer("/functions/start", done("hello/blue/1"));
     let wasm = format!("--wasm={}", file.display());
     let words = ["publish", &wasm, "--name=hello", "--revision=blue", "--maxMemory=1MiB", "--env=[\"A=1\"]"];
     let url = stub.url("/functions/hello/blue");
@@ -42,7 +47,7 @@ fn without_a_name_the_hash_is_the_answer() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("empty.wasm");
     std::fs::write(&file, "").unwrap();
-    let stub = answering(MODULES, &hash());
+    let stub = answering(MODULES, &stored());
     check(&run(&stub, &["publish", "--wasm", file.to_str().unwrap()]), 0, &format!("{}\n", hash()), "");
     assert_eq!(only_request(&stub, true).1.header("content-length"), Some("0"));
 }
@@ -71,7 +76,7 @@ fn a_refused_upload_starts_nothing() {
     let error = format!("error: cannot publish `{}`: the server answered 422 Unprocessable Entity\n", file.display());
     check(&run(&stub, &words), 1, "", &format!("{error}  caused by: not a module\nhint: compile it\n"));
 
-    stub.answer(MODULES, Answer::new(200, "text/plain", "thanks"));
+    stub.answer(MODULES, done("thanks"));
     let finished = run(&stub, &words);
     assert_eq!((finished.code, finished.stdout().as_str()), (Some(1), ""), "{finished:?}");
     assert!(finished.stderr().contains("expected the hash of the module (`sha256:...`), the server answered `thanks`"));

@@ -4,7 +4,7 @@ use capsule_test::process::Finished;
 use capsule_test::program::Program;
 use capsule_test::stub::{Answer, Gate, HttpStub};
 
-use crate::support::{TOKEN, capsctl, check, run};
+use crate::support::{TOKEN, capsctl, check, done, run};
 
 /// Every command with the path that it asks.
 const COMMANDS: [(&[&str], &str); 10] = [
@@ -80,7 +80,7 @@ fn the_token_is_masked_in_what_a_server_repeats_and_goes_to_no_other_host() {
     stub.answer("/functions/drop/hello", Answer::new(400, "application/json", body));
     fails(&run(&stub, &words), "400 Bad Request", "  caused by: bad header ***\nhint: not ***\n");
 
-    stub.answer("/functions/processes", Answer::new(200, "text/plain", format!("echo {TOKEN}")));
+    stub.answer("/functions/processes", done(format!("echo {TOKEN}")));
     let finished = run(&stub, &["processes"]);
     assert!(finished.stderr().contains("the server answered `echo ***`"), "{finished:?}");
 
@@ -114,7 +114,7 @@ fn a_server_that_is_away() {
 #[test]
 fn a_server_that_does_not_answer_in_time() {
     let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
-    stub.answer("/functions/drop/hello", Answer::new(200, "text/plain", "").behind(&gate));
+    stub.answer("/functions/drop/hello", done("").behind(&gate));
     let finished = run(&stub, &["drop", "--name=hello", "--timeout=50ms"]);
     assert_eq!((finished.code, finished.stdout().as_str()), (Some(1), ""), "{finished:?}");
     assert!(finished.stderr().contains("caused by: nothing came for 50ms, the limit of `--timeout`\n"), "{finished:?}");
@@ -126,7 +126,10 @@ fn answers_that_break_off_or_are_no_http() {
     for (words, path) in COMMANDS {
         let stub = HttpStub::start().unwrap();
         for (wire, message) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\nhello", "the server's answer broke off\n"),
+            (
+                "HTTP/1.1 200 OK\r\nX-Capsule-Faas: 0.1.0\r\nContent-Length: 90\r\n\r\nhello",
+                "the server's answer broke off\n",
+            ),
             ("SSH-2.0-OpenSSH\r\n", "no answer from the server at"),
             ("", "no answer from the server at"),
         ] {
@@ -158,8 +161,23 @@ fn answers_that_are_not_what_was_asked_for() {
         ),
     ] {
         let stub = HttpStub::start().unwrap();
-        stub.answer(path, Answer::new(200, "text/plain", "<p>\u{1b}[2J"));
+        stub.answer(path, done("<p>\u{1b}[2J"));
         let stderr = format!("error: {error}, the server answered `<p>\\u{{1b}}[2J`\n{hint}");
         check(&run(&stub, words), 1, "", &stderr);
+    }
+}
+
+#[test]
+fn a_server_that_hosts_no_functions_is_told_from_one_that_does() {
+    for (words, path) in COMMANDS {
+        let stub = HttpStub::start().unwrap();
+        // As a server of one module may answer any path.
+        stub.answer(path, Answer::new(200, "text/plain", "hello/default/0"));
+        let finished = run(&stub, words);
+        assert_eq!((finished.code, finished.stdout().as_str()), (Some(1), ""), "{finished:?}");
+        let stderr = finished.stderr();
+        let message =
+            format!(": the server at `{}` does not host functions\nhint: is it a `capsule-http --faas`?", stub.url(""));
+        assert!(stderr.contains(&message), "{stderr}");
     }
 }

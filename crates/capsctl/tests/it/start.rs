@@ -73,7 +73,6 @@ fn limits_and_capabilities_are_passed_on() {
         "--dir=/data:/in:ro",
         "--dir=/tmp",
         "--allowHosts=api.example.com",
-        "--passEnv=LANG",
         "--redisPrefix=h:",
     ];
     let args = [
@@ -87,7 +86,6 @@ fn limits_and_capabilities_are_passed_on() {
         "-dir=/data:/in:ro",
         "-dir=/tmp",
         "-allowHosts=api.example.com",
-        "-passEnv=LANG",
     ];
     let body = body(&words, "default");
     assert_eq!((&body["args"], &body["redisPrefix"]), (&json!(args), &json!("h:")));

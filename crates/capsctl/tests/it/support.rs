@@ -15,10 +15,15 @@ pub(crate) fn capsctl(stub: &HttpStub) -> Program {
         .env("CAPSULE_FAAS_TOKEN", TOKEN)
 }
 
+/// A success, as a server of functions answers it.
+pub(crate) fn done(text: impl AsRef<[u8]>) -> Answer {
+    Answer::with_headers(200, &[("Content-Type", "text/plain"), ("X-Capsule-Faas", "0.1.0")], text)
+}
+
 /// A stub that answers this path with this text.
 pub(crate) fn answering(path: &str, text: &str) -> HttpStub {
     let stub = HttpStub::start().unwrap();
-    stub.answer(path, Answer::new(200, "text/plain", text));
+    stub.answer(path, done(text));
     stub
 }
 
