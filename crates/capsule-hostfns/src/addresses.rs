@@ -150,7 +150,8 @@ impl Block {
     fn parse(text: &str) -> Option<Block> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (literal(address)?, Some(prefix.parse().ok()?)),
-            None => (literal(text)?, None),
+            // Addresses are compared in the shorter one of two forms.
+            None => (literal(text)?.to_canonical(), None),
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(bits);
@@ -270,7 +271,7 @@ mod tests {
         policy.check_host(host).is_ok() && policy.permits(host, address.parse().unwrap())
     }
 
-    const METADATA: [&str; 9] = [
+    const METADATA: [&str; 12] = [
         "169.254.169.254",
         "169.254.0.1",
         "::ffff:169.254.169.254",
@@ -280,6 +281,9 @@ mod tests {
         "64:ff9b::a9fe:a9fe",
         "2002:a9fe:a9fe::1",
         "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd20:ce::254",
     ];
     const PRIVATE: [&str; 20] = [
         "127.0.0.1",
@@ -352,7 +356,21 @@ mod tests {
 
     #[test]
     fn a_metadata_address_has_to_be_given_itself() {
-        assert!(!reaches(&policy(Reach::Operator, &["*"], 80), "169.254.169.254", "169.254.169.254"));
+        for address in METADATA {
+            assert!(!reaches(&policy(Reach::Operator, &["*"], 80), address, address), "{address}");
+            // Whatever name leads there, also one that is listed.
+            for name in ["metadata", "metadata.google.internal", "metadata.goog", "instance-data", "innocent.example"] {
+                for policy in [
+                    policy(Reach::Operator, &[], 80),
+                    policy(Reach::Public, &[], 80),
+                    policy(Reach::Operator, &["*"], 80),
+                    policy(Reach::Operator, &[name], 80),
+                ] {
+                    assert!(!reaches(&policy, name, address), "{name} at {address}");
+                }
+            }
+            assert!(reaches(&policy(Reach::Nothing, &[address], 80), address, address), "{address}");
+        }
         assert!(reaches(&policy(Reach::Nothing, &["169.254.169.254"], 80), "169.254.169.254", "169.254.169.254"));
         assert!(reaches(&policy(Reach::Nothing, &["0.0.0.0/0"], 80), "anything", "127.0.0.1"));
         assert!(!reaches(&policy(Reach::Nothing, &["10.0.0.0/33", "a b"], 80), "10.0.0.1", "10.0.0.1"));

@@ -52,6 +52,7 @@ async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>) -> 
     if filter.len() > MAX_PATTERN {
         return Err(format!("a filter of {} bytes exceeds the limit of {MAX_PATTERN} bytes", filter.len()));
     }
+    let small = is_small(cache.bytes(), filter.len());
     let search = {
         let cache = Arc::clone(&cache);
         move || {
@@ -61,10 +62,15 @@ async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>) -> 
             Ok(document)
         }
     };
-    if cache.bytes() <= SMALL_SEARCH {
+    if small {
         return search();
     }
     tokio::task::spawn_blocking(search).await.unwrap_or_else(|_| Err("the runner is being stopped".into()))
+}
+
+/// Whether comparing keys that have at most this many bytes in all takes no longer than an I/O thread has.
+fn is_small(bytes: usize, filter: usize) -> bool {
+    bytes.saturating_mul(filter.max(1)) <= SMALL_SEARCH
 }
 
 /// The cache of a function. Keys and values are bytes; keys are listed in the order of their bytes.
@@ -170,6 +176,8 @@ impl Default for Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     #[test]
@@ -202,6 +210,33 @@ mod tests {
         assert_eq!(keys("user:*"), ["user:10", "user:2"]);
         assert_eq!(keys("*"), ["a\u{e9}", "order:1", "user:10", "user:2"]);
         assert_eq!(keys("none"), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_filter_makes_a_small_cache_a_long_search() {
+        assert!(is_small(SMALL_SEARCH, 1) && !is_small(SMALL_SEARCH + 1, 0));
+        assert!(is_small(SMALL_SEARCH / MAX_PATTERN, MAX_PATTERN));
+        assert!(!is_small(3 * MAX_KEY, MAX_PATTERN) && !is_small(usize::MAX, 2));
+    }
+
+    /// One key and one filter can be 150 ms of work: more than the thread has that runs other calls too.
+    #[test]
+    fn a_long_search_runs_beside_the_threads_that_serve() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let cache = Arc::new(Cache::default());
+        cache.set(&[b'a'; MAX_KEY], b"").unwrap();
+        runtime.block_on(async {
+            // The only thread for it is taken until the search was asked for.
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let taken = tokio::task::spawn_blocking(move || released.recv());
+            let mut search = Box::pin(list(cache, b"*a".repeat(MAX_PATTERN / 2), None));
+            let waits = std::future::poll_fn(|context| Poll::Ready(search.as_mut().poll(context).is_pending()));
+            assert!(waits.await, "it was made on the thread that serves");
+            release.send(()).unwrap();
+            let found = search.await.unwrap();
+            assert_eq!(capsule_abi::keys::parse(&found).unwrap().len(), 1);
+            taken.await.unwrap().unwrap();
+        });
     }
 
     #[tokio::test]

@@ -140,6 +140,20 @@ async fn a_document_that_cannot_be_read_is_a_failure() {
     }
 }
 
+/// A map of headers has an end, past which it would panic.
+#[tokio::test]
+async fn more_headers_than_a_request_can_hold_are_a_failure() {
+    let stub = HttpStub::start().unwrap();
+    stub.answer("/", Answer::new(200, "text/plain", "ok"));
+    let guest = operator();
+    let names: Vec<String> = (0..40_000).map(|number| format!("x-{number}")).collect();
+    let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    let request = document("GET", &stub.url("/"), &headers, &OutboundBody::Empty);
+    assert_eq!(guest.framed(&[&request]).await, Err("more headers than a request can hold".into()));
+    assert_eq!(stub.requests().len(), 0);
+    assert_eq!(send(&guest, &get(&stub.url("/"))).await.body, "ok", "the guest is well");
+}
+
 #[tokio::test]
 async fn redirects_are_followed() {
     let stub = HttpStub::start().unwrap();
