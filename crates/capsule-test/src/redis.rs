@@ -2,12 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
 use crate::DEADLINE;
 use crate::process::{Process, Stream};
 use crate::program::Program;
+use crate::tls::Certificate;
 
 /// Between asking for a free port and Redis taking it, another process may be faster.
 const ATTEMPTS: usize = 10;
@@ -16,8 +18,16 @@ const ATTEMPTS: usize = 10;
 pub struct Redis {
     port: u16,
     password: Option<String>,
+    tls: Option<Tls>,
     process: Option<Process>,
     folder: tempfile::TempDir,
+}
+
+/// A second port, with TLS.
+struct Tls {
+    port: u16,
+    crt: PathBuf,
+    key: PathBuf,
 }
 
 /// What Redis answered.
@@ -41,7 +51,7 @@ impl Redis {
     /// # Errors
     /// Redis is not installed, or does not start.
     pub fn start() -> anyhow::Result<Self> {
-        Self::launch(None)
+        Self::launch(None, None)
     }
 
     /// Starts one that wants a password.
@@ -49,15 +59,28 @@ impl Redis {
     /// # Errors
     /// As [`Redis::start`].
     pub fn with_password(password: &str) -> anyhow::Result<Self> {
-        Self::launch(Some(password.to_owned()))
+        Self::launch(Some(password.to_owned()), None)
     }
 
-    fn launch(password: Option<String>) -> anyhow::Result<Self> {
+    /// Starts one that also speaks TLS, on another port and with this certificate; see [`Redis::tls_url`].
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub fn with_tls(certificate: &Certificate) -> anyhow::Result<Self> {
+        Self::launch(None, Some(Tls { port: 0, crt: certificate.crt(), key: certificate.key() }))
+    }
+
+    fn launch(password: Option<String>, tls: Option<Tls>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let mut redis = Self { port: 0, password, process: None, folder };
+        let mut redis = Self { port: 0, password, tls, process: None, folder };
         let mut outcome = Ok(());
         for _ in 0..ATTEMPTS {
-            redis.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            let free = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+            let [plain, tls] = free.map(|listener| listener.and_then(|listener| listener.local_addr()));
+            redis.port = plain?.port();
+            if let Some(own) = &mut redis.tls {
+                own.port = tls?.port();
+            }
             outcome = redis.restart();
             match &outcome {
                 Err(error) if format!("{error:#}").contains("Address already in use") => {}
@@ -79,6 +102,11 @@ impl Redis {
             .args(["--port", &self.port.to_string()]);
         if let Some(password) = &self.password {
             program = program.args(["--requirepass", password]);
+        }
+        if let Some(tls) = &self.tls {
+            program = program.args(["--tls-auth-clients", "no", "--tls-port", &tls.port.to_string()]);
+            let files = [("--tls-cert-file", &tls.crt), ("--tls-key-file", &tls.key), ("--tls-ca-cert-file", &tls.crt)];
+            program = files.into_iter().fold(program, |program, (flag, file)| program.arg(flag).arg(file));
         }
         let process = program.start()?;
         process.wait_for_line(Stream::Stdout, "eady to accept connections")?;
@@ -111,6 +139,15 @@ impl Redis {
     pub fn url(&self, database: u32) -> String {
         let auth = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
         format!("redis://{auth}{}/{database}", self.address())
+    }
+
+    /// The `rediss://` URL of a database of [`Redis::with_tls`], by the name that the certificate is for.
+    ///
+    /// # Panics
+    /// It speaks no TLS.
+    pub fn tls_url(&self, database: u32) -> String {
+        let tls = self.tls.as_ref().expect("it was started with TLS");
+        format!("rediss://localhost:{}/{database}", tls.port)
     }
 
     /// Sends one command to a database, as a client beside the one under test.

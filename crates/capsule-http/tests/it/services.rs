@@ -4,8 +4,9 @@ use capsule_test::client::Response;
 use capsule_test::redis::Redis;
 use capsule_test::server::HttpServer;
 use capsule_test::stub::{Answer, HttpStub};
+use capsule_test::tls::Certificate;
 
-use crate::support::{outcome, serve, serve_with};
+use crate::support::{json, outcome, serve, serve_with};
 
 const SERVICES: &str = "services.wat";
 
@@ -188,4 +189,35 @@ fn the_cache_outlives_an_instance() {
     assert_eq!(server.post("/", "c").unwrap().body, [0]);
     assert_eq!(text(&server, "Gkey"), "value");
     assert_eq!(failure(&server.post("/", "Gother").unwrap()), "key not found");
+}
+
+/// An authority of one's own is named by the variables that other programs know too.
+#[test]
+fn https_to_a_server_whose_authority_is_trusted() {
+    let certificate = Certificate::for_localhost().unwrap();
+    let (crt, key) = (certificate.crt(), certificate.key());
+    let flags = [format!("--crt={}", crt.display()), format!("--key={}", key.display())];
+    let far = serve("mirror.wat", &[&flags[0], &flags[1]]);
+    let uri = format!("https://localhost:{}/path?q=1", far.address().port());
+    let document = format!(r#"h{{"URI":"{uri}","Method":"POST","TextBody":"hello","Headers":{{"X-Own":"v"}}}}"#);
+    let trusting = serve_with(SERVICES, &[], &[("SSL_CERT_FILE", crt.to_str().unwrap())]);
+    let seen = &json(&trusting.post("/", &document).unwrap())["JSONBody"];
+    assert_eq!((&seen["URI"], &seen["Body"]), (&uri.into(), &"hello".into()));
+    // Without it nobody is trusted whom the machine does not know.
+    let reason = failure(&serve(SERVICES, &[]).post("/", &document).unwrap());
+    assert!(reason.contains("localhost") && reason.contains("certificate"), "{reason}");
+}
+
+#[test]
+fn redis_over_tls() {
+    let certificate = Certificate::for_localhost().unwrap();
+    let redis = Redis::with_tls(&certificate).unwrap();
+    let crt = certificate.crt();
+    let uri = ("REDIS_URI", &*redis.tls_url(3));
+    let trusting = serve_with(SERVICES, &[], &[uri, ("SSL_CERT_FILE", crt.to_str().unwrap())]);
+    assert_eq!(text(&trusting, "sk=over TLS"), "k");
+    assert_eq!(redis.get(3, "k").unwrap().as_deref(), Some(&b"over TLS"[..]));
+    assert_eq!(text(&trusting, "gk"), "over TLS");
+    let reason = failure(&serve_with(SERVICES, &[], &[uri]).post("/", "gk").unwrap());
+    assert!(reason.contains("certificate"), "{reason}");
 }
