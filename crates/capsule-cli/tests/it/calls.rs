@@ -97,8 +97,8 @@ fn a_broken_abi_is_named() {
 
 #[test]
 fn a_call_past_its_time_ends() {
-    let error = "the call exceeded its time limit of 100ms (flag `--callTimeout`)";
-    check_error(&tricks(&["l", "--callTimeout=100ms"]), 1, error);
+    let error = "the call exceeded its time limit of 2s (flag `--callTimeout`)";
+    check_error(&tricks(&["l", "--callTimeout=2s"]), 1, error);
 }
 
 #[test]

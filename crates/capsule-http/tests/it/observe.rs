@@ -1,9 +1,11 @@
 //! Health, metrics, and what the logs say.
 
+use capsule_test::client::Connection;
 use capsule_test::process::Stream;
+use capsule_test::program::Program;
 use capsule_test::stub::{Answer, Gate, HttpStub};
 
-use crate::support::{json, metric, outcome, serve, serve_wat};
+use crate::support::{eventually, json, metric, outcome, serve, serve_wat};
 
 #[test]
 fn without_exports_health_and_metrics_are_the_runners() {
@@ -180,4 +182,64 @@ fn output_of_the_module_comes_in_whole_lines() {
     let stderr = finished.stderr();
     let own = stderr.lines().filter(|line| line.len() == 40 && line.chars().all(|c| line.starts_with(c)));
     assert_eq!(own.count(), 400, "{stderr}");
+}
+
+#[test]
+fn lines_of_a_call_that_takes_long_are_shown_meanwhile() {
+    let server = serve_wat(
+        r#"(module
+        (import "env" "hostPrintString" (func $print (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "working")
+        (func (export "malloc") (param i32) (result i32) i32.const 1024)
+        (func (export "callHandleHTTP") (param i32 i32) (result i64)
+          (drop (call $print (i32.const 16) (i32.const 7)))
+          (loop $for_ever (br $for_ever)) (i64.const 0)))"#,
+        &["--callTimeout=none"],
+    );
+    server.connect().unwrap().write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    server.process.wait_for_line(Stream::Stdout, "working").unwrap();
+}
+
+/// Bytes that a pipe on Linux holds; fewer when lines are cut at its pages.
+#[cfg(target_os = "linux")]
+const PIPE_IS_FULL: u64 = 32 * 1024;
+
+/// The log goes through a thread of its own: when nobody reads it, calls go on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_call() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    // Open for both, so that neither side waits for the other.
+    let pipe = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let module = capsule_test::guests::fixture("mirror.wat").unwrap();
+    let process = Program::tool("sh", "dash")
+        .unwrap()
+        .args(["-c", "exec \"$0\" --httpHost=127.0.0.1 --httpPort=0 --accessLog \"$1\" 2> \"$2\""])
+        .args([env!("CARGO_BIN_EXE_capsule-http").as_ref(), module.as_os_str(), path.as_os_str()])
+        .start()
+        .unwrap();
+    // A reader that sees the first lines, and then no more.
+    let mut lines = BufReader::with_capacity(1, &pipe).lines();
+    let line = lines.find(|line| line.as_ref().unwrap().contains("listening on")).unwrap().unwrap();
+    let address: std::net::SocketAddr = line.rsplit_once("http://").unwrap().1.trim().parse().unwrap();
+    let mut connection = Connection::open(address).unwrap();
+    let target = format!("/{}", "x".repeat(4000));
+    eventually("the pipe is full", || {
+        assert_eq!(connection.send("GET", &target, &[], b"").unwrap().status, 200);
+        rustix::io::ioctl_fionread(&pipe).unwrap() >= PIPE_IS_FULL
+    });
+    for _ in 0..200 {
+        assert_eq!(connection.send("GET", &target, &[], b"").unwrap().status, 200);
+    }
+    assert!(process.is_running());
 }

@@ -67,13 +67,12 @@ fn every_instance_in_good_order_hears_of_the_end() {
 
 #[test]
 fn idle_connections_do_not_keep_the_server() {
-    let server = serve("hooks.wat", &[]);
+    // They do not use up the time that running calls have, which is longer than `stop` waits.
+    let server = serve("hooks.wat", &["--drainTimeout=1h"]);
     let _silent = server.connect().unwrap();
     let mut kept = server.connect().unwrap();
     kept.send("GET", "/", &[], b"").unwrap();
-    let begin = Instant::now();
     server.stop().unwrap().success().unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -102,7 +101,6 @@ fn running_calls_finish_and_waiting_ones_are_refused() {
 fn past_the_drain_time_calls_are_given_up() {
     let server = serve("http-tricks.wat", &["--drainTimeout=200ms", "--callTimeout=none"]);
     let looping = looping(&server);
-    let begin = Instant::now();
     server.process.signal(Signal::TERM).unwrap();
     let mut answers = looping.map(|mut connection| {
         let answer = connection.read_response("POST").unwrap();
@@ -113,7 +111,6 @@ fn past_the_drain_time_calls_are_given_up() {
     let unavailable = |text: &str| (503, text.to_owned());
     assert_eq!(answers, [unavailable("the function is being stopped"), unavailable("the server is being stopped")]);
     let finished = server.process.wait(DEADLINE).unwrap().success().unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     assert!(finished.stderr().contains("1 calls were given up after 200ms"), "{finished:?}");
 }
 
@@ -130,27 +127,29 @@ fn a_second_signal_quits() {
 
 #[test]
 fn nobody_calls_and_the_server_stops() {
-    let server = serve("hooks.wat", &["--stopAfter=300ms"]);
+    let limit = Duration::from_secs(1);
+    // Before its start: the server counts from a moment after that.
     let begin = Instant::now();
+    let server = serve("hooks.wat", &["--stopAfter=1s"]);
     // Health and metrics are no calls.
     while server.process.is_running() && begin.elapsed() < DEADLINE {
         let _ = server.get("/health");
     }
     let finished = server.process.wait(DEADLINE).unwrap().success().unwrap();
-    assert!(begin.elapsed() >= Duration::from_millis(250), "{:?}", begin.elapsed());
-    assert!(finished.stderr().contains("stopping: nobody called for 300ms"), "{finished:?}");
+    assert!(begin.elapsed() >= limit, "{:?}", begin.elapsed());
+    assert!(finished.stderr().contains("stopping: nobody called for 1s"), "{finished:?}");
     assert_eq!(finished.stdout(), "OnStart\nOnStop\n");
 }
 
 #[test]
 fn calls_put_the_stop_off() {
     let (stub, gate, body) = held_back();
-    let server = serve("services.wat", &["--stopAfter=200ms"]);
+    let server = serve("services.wat", &["--stopAfter=2s"]);
     std::thread::scope(|scope| {
         let running = scope.spawn(|| server.post("/", &body).unwrap());
         stub.wait_for_requests(1).unwrap();
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(500) {
+        while begin.elapsed() < Duration::from_secs(3) {
             assert_eq!(server.get("/health").unwrap().status, 200, "a call runs");
         }
         gate.open();
@@ -162,6 +161,25 @@ fn calls_put_the_stop_off() {
         assert_eq!(server.get("/").unwrap().status, 200);
         server.stop().unwrap().success().unwrap();
     }
+}
+
+/// A client that hung up does not make its call an idle moment, and does not keep the server for ever either.
+#[test]
+fn a_client_that_hung_up_puts_the_stop_off_until_its_call_ends() {
+    let (stub, gate, body) = held_back();
+    let server = serve("services.wat", &["--stopAfter=2s"]);
+    let mut client = server.connect().unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    client.write(head.as_bytes()).unwrap();
+    stub.wait_for_requests(1).unwrap();
+    drop(client);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(5) {
+        assert_eq!(server.get("/health").unwrap().status, 200, "a call runs");
+    }
+    gate.open();
+    let finished = server.process.wait(DEADLINE).unwrap().success().unwrap();
+    assert!(finished.stderr().contains("stopping: nobody called for 2s"), "{finished:?}");
 }
 
 #[test]
