@@ -1,6 +1,7 @@
 //! Which route answers a request, and the way of a call from its head to its answer.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::metrics::{self, Metrics};
 use crate::request_id;
 
 /// Counted for calls whose client did not wait for the answer.
-const CLIENT_GONE: u16 = 499;
+pub(crate) const CLIENT_GONE: u16 = 499;
 /// How long health and metrics wait for a busy instance.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// When a call that was given up at the end of the drain time may come again.
@@ -76,8 +77,8 @@ impl App {
         if let Some(busy) = busy {
             call = call.with_companion(Arc::new(busy));
         }
-        let result = self.drain.unless_over(self.function.call(call)).await;
-        match result {
+        let call = pin!(self.function.call(call));
+        match self.drain.unless_over(call).await {
             Some(result) => front::outcome(result, id),
             None => answer::unavailable("the server is being stopped", AFTER_RESTART),
         }
@@ -107,12 +108,16 @@ impl App {
 
     /// The module's own metrics, then the runner's.
     async fn metrics(&self) -> Answer {
-        let module = if self.function.module().exports(names::ON_METRICS) { self.module_metrics().await } else { None };
+        let module = self.module_metrics().await;
         let text = self.metrics.text(module.as_deref(), &self.function.stats());
         answer::with(StatusCode::OK, HeaderValue::from_static(metrics::CONTENT_TYPE), text)
     }
 
-    async fn module_metrics(&self) -> Option<String> {
+    /// The module's own metrics; none when it has none.
+    pub(crate) async fn module_metrics(&self) -> Option<String> {
+        if !self.function.module().exports(names::ON_METRICS) {
+            return None;
+        }
         let call = Call::new(Kind::Metrics, Bytes::new()).with_patience(PATIENCE);
         match self.function.call(call).await {
             Ok(document) => match response::parse(&document) {
@@ -131,10 +136,10 @@ impl App {
 }
 
 /// Counts a call when it is over, or when its client hung up before.
-struct Tally<'a> {
-    metrics: &'a Metrics,
-    begin: Instant,
-    status: u16,
+pub(crate) struct Tally<'a> {
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) begin: Instant,
+    pub(crate) status: u16,
 }
 
 impl Drop for Tally<'_> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capsule_cmd::capabilities::{self, Capabilities};
 use capsule_cmd::exit;
-use capsule_cmd::flags::{Flag, Table, Type};
+use capsule_cmd::flags::{Flag, Scope, Table, Type};
 use capsule_cmd::help::{Example, Program, Variable};
 use capsule_cmd::limits::{self, Limits};
 use capsule_cmd::logging;
@@ -14,6 +14,8 @@ use capsule_cmd::module_source::{self, ModuleSource};
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::usage::{Problem, Problems, UsageError};
 
+use crate::faas;
+use crate::faas::config::{FaasSettings, Parent};
 use crate::front::Front;
 
 const SERVER: &str = "Server";
@@ -29,12 +31,14 @@ const HTTP_PORT: Flag =
 const HTTP_HOST: Flag = Flag::value("httpHost", "ADDRESS", Type::Checked(check_address), "Address to listen on.")
     .default("0.0.0.0")
     .group(SERVER);
-const STOP_AFTER: Flag = Flag::value(
+pub(crate) const STOP_AFTER: Flag = Flag::value(
     "stopAfter",
     "DURATION",
     Type::Duration,
-    "Stop the server when nobody called the module for this long.",
+    "Stop the server when nobody called the module for this long. With --faas: put a function to sleep when nobody \
+     called it for this long, and wake it with the next call.",
 )
+.scope(Scope::Both)
 .group(SERVER);
 const DRAIN_TIMEOUT: Flag = Flag::value(
     "drainTimeout",
@@ -78,6 +82,7 @@ pub(crate) fn program() -> Program {
                 TRUSTED_PROXIES,
                 ACCESS_LOG,
             ])
+            .chain(faas::config::FLAGS)
             .chain(limits::FLAGS)
             .chain(capabilities::FLAGS)
             .chain(&[capabilities::CACHE_DIR])
@@ -88,7 +93,7 @@ pub(crate) fn program() -> Program {
         name: "capsule-http",
         version: env!("CARGO_PKG_VERSION"),
         about: "Serves a WebAssembly module over HTTP: every request is a call of its `callHandleHTTP`.",
-        usage: &["[FLAGS] MODULE", "--wasm=MODULE [FLAGS]"],
+        usage: &["[FLAGS] MODULE", "--wasm=MODULE [FLAGS]", "--faas [FLAGS]"],
         examples: &[
             Example {
                 what: "Serve a function on port 8080",
@@ -102,8 +107,15 @@ pub(crate) fn program() -> Program {
                 what: "HTTPS, only on this machine",
                 line: "capsule-http f.wasm --httpHost=127.0.0.1 --httpPort=8443 --crt=server.crt --key=server.key",
             },
+            Example {
+                what: "Host many functions, which `capsctl` starts",
+                line: "CAPSULE_FAAS_TOKEN=ILOVEPANDA capsule-http --faas --httpPort=8080",
+            },
         ],
         variables: &[
+            faas::config::VARIABLES[0],
+            faas::config::VARIABLES[1],
+            faas::config::VARIABLES[2],
             Variable { name: "REDIS_URI", help: "Redis for the module's host functions: redis:// or rediss://." },
             Variable { name: "REDIS_ADDR", help: "Without REDIS_URI: host and port of Redis; localhost:6379." },
             Variable { name: "REDIS_PWD", help: "Password for REDIS_ADDR." },
@@ -122,7 +134,10 @@ pub(crate) fn program() -> Program {
 
 /// What the command line asks for.
 pub(crate) struct Config {
-    pub(crate) source: ModuleSource,
+    /// None only with `--faas`.
+    pub(crate) source: Option<ModuleSource>,
+    pub(crate) faas: Option<FaasSettings>,
+    pub(crate) parent: Option<Parent>,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<Tls>,
     pub(crate) stop_after: Option<Duration>,
@@ -145,7 +160,9 @@ impl Config {
     pub(crate) fn read(parsed: &Parsed) -> Result<Config, UsageError> {
         let mut problems = Problems::new();
         let (source, others) = ModuleSource::read(parsed, &mut problems);
-        if source.is_none() && problems.is_empty() {
+        let port = parsed.port(&HTTP_PORT).unwrap_or(0);
+        let faas = FaasSettings::read(parsed, port, |name| std::env::var_os(name), &mut problems);
+        if source.is_none() && faas.is_none() && problems.is_empty() {
             let problem = Problem::new("no module is named");
             problems.push(problem.hint("`capsule-http MODULE` or `capsule-http --wasm=MODULE`"));
         }
@@ -168,9 +185,10 @@ impl Config {
         let capabilities = Capabilities::read(parsed, &mut problems);
         let trusted = parsed.text(&TRUSTED_PROXIES).unwrap_or_default();
         let config = Config {
-            // Only used when there are no problems.
-            source: source.unwrap_or_else(|| ModuleSource { path: PathBuf::new(), download: None }),
-            address: SocketAddr::new(host, parsed.port(&HTTP_PORT).unwrap_or(0)),
+            source,
+            faas,
+            parent: Parent::read(parsed),
+            address: SocketAddr::new(host, port),
             tls,
             stop_after: parsed.duration(&STOP_AFTER).map(|limit| limit.min(NO_LIMIT)),
             drain_timeout: parsed.duration(&DRAIN_TIMEOUT).unwrap_or(NO_LIMIT).min(NO_LIMIT),

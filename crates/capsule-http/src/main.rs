@@ -9,9 +9,11 @@
 //! | [`front`] | what every server does with a request, whatever answers it |
 //! | [`document`] | requests and answers as the module's documents |
 //! | [`answer`] | errors and texts as HTTP answers |
+//! | [`faas`] | many functions in one server |
 //! | [`metrics`] | the runner's own counters |
 //! | [`first_bytes`] | clients that connect and are silent |
 //! | [`drain`], [`idle`] | when running calls are given up, when nobody called for long |
+//! | [`parent`] | telling the server that started this one that it stops |
 //! | [`tls`], [`tunnel`] | certificates, ngrok |
 
 mod answer;
@@ -19,11 +21,13 @@ mod app;
 mod config;
 mod document;
 mod drain;
+mod faas;
 mod first_bytes;
 mod front;
 mod idle;
 mod listener;
 mod metrics;
+mod parent;
 mod request_id;
 mod serve;
 mod tls;

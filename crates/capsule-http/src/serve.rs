@@ -1,5 +1,6 @@
 //! From start to stop: load, compile, start, listen, drain, stop.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use capsule_abi::names;
 use capsule_cmd::exit;
 use capsule_cmd::limits::Instances;
 use capsule_cmd::message::HintExt as _;
+use capsule_cmd::module_source::ModuleSource;
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::signals::Shutdown;
 use capsule_hdk::{Buffering, Function, Module, ProcessOutput};
@@ -21,12 +23,12 @@ use crate::drain::Drain;
 use crate::idle::Idle;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::{tls, tunnel};
+use crate::{faas, parent, tls, tunnel};
 
 /// Open connections have this long to send what was answered, after the last call ended.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+pub(crate) const LAST_WRITES: Duration = Duration::from_secs(1);
 /// And the last printed lines this long.
-const LAST_LINES: Duration = Duration::from_secs(1);
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the server until it is asked to stop.
 pub(crate) fn run(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
@@ -35,18 +37,25 @@ pub(crate) fn run(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
         .thread_name("capsule-io")
         .build()
         .context("cannot start the I/O threads")?;
-    let result = runtime.block_on(serve(parsed, config));
+    let result = runtime.block_on(async {
+        let mut config = config;
+        match (config.faas.take(), config.source.take()) {
+            (Some(settings), source) => Box::pin(faas::serve(parsed, config, settings, source)).await,
+            (None, Some(source)) => Box::pin(serve(parsed, config, source)).await,
+            (None, None) => Err(anyhow!("no module is named")),
+        }
+    });
     // Guests that still run and the tunnel are not waited for.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("cannot listen to signals")?;
     capsule_cmd::download::install_crypto_provider();
     // Cheap checks first: a wrong certificate or a port in use is told before a module is compiled.
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
-    let socket = bind(&config).await?;
+    let socket = bind(config.address).await?;
     let address = socket.local_addr().context("the socket has no address")?;
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
     let function = tokio::select! {
@@ -55,7 +64,7 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!("stopped before the module was ready");
             return Ok(ExitCode::SUCCESS);
         }
-        ready = start(parsed, &config, Arc::clone(&output)) => ready?,
+        ready = start(parsed, &config, &source, Arc::clone(&output)) => ready?,
     };
     let app = Arc::new(App {
         function: function.clone(),
@@ -73,6 +82,9 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
     let connections = listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
     tokio::select! {
         () = stop(&app, &config, connections) => {
+            if let Some(parent) = &config.parent {
+                parent::tell(parent).await;
+            }
             output.drain(LAST_LINES);
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
@@ -84,36 +96,56 @@ async fn serve(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(config.address)
+/// The socket at this address.
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {}", config.address))
+        .with_context(|| format!("cannot listen on {address}"))
         .hint("choose another port with `--httpPort`, or another address with `--httpHost`")
 }
 
-/// The function, ready to be called.
-async fn start(parsed: &Parsed, config: &Config, output: Arc<ProcessOutput>) -> anyhow::Result<Function> {
-    let function = function(parsed, config, output).await?;
+async fn start(
+    parsed: &Parsed,
+    config: &Config,
+    source: &ModuleSource,
+    output: Arc<ProcessOutput>,
+) -> anyhow::Result<Function> {
+    let runner = Runner::new(parsed, &config.limits, Mode::Server)?;
+    started(&runner, config, source, output).await
+}
+
+/// The function of the operator's module, ready to be called.
+pub(crate) async fn started(
+    runner: &Runner,
+    config: &Config,
+    source: &ModuleSource,
+    output: Arc<ProcessOutput>,
+) -> anyhow::Result<Function> {
+    let function = function(runner, config, source, output).await?;
     tracing::debug!("starting the module");
     function.start().await.map_err(|error| {
         let backtrace = error.trap().map(|trap| trap.backtrace.trim_end().to_owned()).unwrap_or_default();
         if !backtrace.is_empty() {
             tracing::warn!("{backtrace}");
         }
-        anyhow!("module `{}`: {error}", config.source.path.display())
+        anyhow!("module `{}`: {error}", source.path.display())
     })?;
     Ok(function)
 }
 
-async fn function(parsed: &Parsed, config: &Config, output: Arc<ProcessOutput>) -> anyhow::Result<Function> {
-    let runner = Runner::new(parsed, &config.limits, Mode::Server)?;
-    let module = runner.load(&config.source).await?;
-    let name = config.source.path.file_stem().unwrap_or_default().to_string_lossy();
+async fn function(
+    runner: &Runner,
+    config: &Config,
+    source: &ModuleSource,
+    output: Arc<ProcessOutput>,
+) -> anyhow::Result<Function> {
+    let module = runner.load(source).await?;
+    let name = source.path.file_stem().unwrap_or_default().to_string_lossy();
     let settings = Runner::function_config(
         &name,
         &config.limits,
         &config.capabilities,
-        vec![config.source.path.display().to_string()],
+        vec![source.path.display().to_string()],
         output,
         Buffering::Lines,
     );

@@ -4,6 +4,8 @@
 
 mod answers;
 mod clients;
+mod faas_scenario;
+mod faas_support;
 mod functions;
 mod limits;
 mod observe;

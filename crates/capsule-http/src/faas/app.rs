@@ -1,0 +1,291 @@
+//! Which route answers a request of a server of functions.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use capsule_faas::runtime::Faas;
+use capsule_faas_model::names::{INDEX_PAGE, RESERVED};
+use capsule_faas_model::target::{self, Selector, Target};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::admin;
+use super::answers::{self, Body, SERVER};
+use super::call::{self, Answered};
+use super::metrics;
+use super::tokens::{Denied, Tokens};
+use crate::answer::{self, Answer};
+use crate::app::{App, CLIENT_GONE, Tally};
+use crate::drain::Drain;
+use crate::front::Front;
+use crate::listener::Answers;
+use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::request_id;
+
+/// What a server of functions answers with.
+pub(super) struct FaasApp {
+    pub(super) faas: Faas,
+    pub(super) tokens: Tokens,
+    /// The module for all other paths.
+    pub(super) module: Option<Arc<App>>,
+    pub(super) front: Front,
+    pub(super) metrics: Metrics,
+    pub(super) drain: Drain,
+    /// Starts and uploads at the same time: each compiles a module.
+    pub(super) starts: Semaphore,
+    /// Bytes of a module.
+    pub(super) max_module: u64,
+    /// The function for all other paths, when there is no module for them.
+    pub(super) index: Selector,
+}
+
+/// An answer on its way out.
+struct Routed {
+    answer: Response<Body>,
+    /// Who answered, for the log.
+    function: Option<String>,
+    /// It is in the access log already.
+    logged: bool,
+}
+
+impl From<Response<Body>> for Routed {
+    fn from(answer: Response<Body>) -> Routed {
+        Routed { answer, function: None, logged: false }
+    }
+}
+
+impl From<Answer> for Routed {
+    fn from(answer: Answer) -> Routed {
+        answers::whole(answer).into()
+    }
+}
+
+impl From<Answered> for Routed {
+    fn from(Answered { answer, by }: Answered) -> Routed {
+        Routed { answer: answers::whole(answer), function: by.map(|key| key.to_string()), logged: false }
+    }
+}
+
+impl Answers for FaasApp {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let begin = Instant::now();
+        let id = request_id::of(request.headers());
+        let log = self.front.access_log.then(|| head_of(&request));
+        let is_head = request.method() == Method::HEAD;
+        let Routed { mut answer, function, logged } = self.route(request, peer, &id, begin).await;
+        if let Some(head) = log.filter(|_| !logged) {
+            self.front.log(&head, peer, answer.status(), begin, &id, function.as_deref());
+        }
+        answer.headers_mut().insert(request_id::HEADER, id);
+        if is_head { without_body(answer) } else { answer }
+    }
+}
+
+impl FaasApp {
+    async fn route(&self, request: Request<Incoming>, peer: SocketAddr, id: &HeaderValue, begin: Instant) -> Routed {
+        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+        let path = request.uri().path();
+        match path {
+            "/health" if reads => of_server(answers::whole(self.health())).into(),
+            "/metrics" if reads => match self.tokens.check(request.headers()) {
+                Ok(()) => self.metrics().await.into(),
+                Err(denied) => admin::denied(&denied).into(),
+            },
+            _ => {
+                // The path is needed when the request is taken apart.
+                let path = path.to_owned();
+                if let Some(tail) =
+                    path.strip_prefix("/functions").filter(|tail| tail.is_empty() || tail.starts_with('/'))
+                {
+                    let tail = tail.strip_prefix('/').unwrap_or_default();
+                    self.function(request, tail, peer, id, begin).await
+                } else if let Some(tail) = path.strip_prefix("/notify/") {
+                    self.notified(tail).into()
+                } else {
+                    self.other(request, peer, id, begin).await
+                }
+            }
+        }
+    }
+
+    /// Paths below `/functions`.
+    async fn function(
+        &self,
+        request: Request<Incoming>,
+        tail: &str,
+        peer: SocketAddr,
+        id: &HeaderValue,
+        begin: Instant,
+    ) -> Routed {
+        let word = tail.split('/').next().unwrap_or_default();
+        let is_admin = RESERVED.contains(&word);
+        // The token first: without one, nobody learns what else is wrong.
+        if is_admin
+            && word != "health"
+            && let Err(denied) = self.tokens.check(request.headers())
+        {
+            self.log_denied(&request, &denied, peer, id);
+            return of_server(answers::whole(admin::denied(&denied))).into();
+        }
+        let target = match target::parse(tail) {
+            Ok(target) => target,
+            Err(refusal) if is_admin => return of_server(answers::whole(answers::refused(&refusal))).into(),
+            Err(refusal) => return answers::refused(&refusal).into(),
+        };
+        let (head, body) = request.into_parts();
+        match target {
+            Target::Admin(act) => {
+                let client = self.front.client(&head, peer);
+                let id = id.to_str().unwrap_or_default();
+                of_server(admin::carry_out(self, &act, &head, body, client, id).await).into()
+            }
+            Target::Call { selector, path } => {
+                self.call(&selector, Some(path), head, body, peer, id, begin).await.into()
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a request is made of, once")]
+    async fn call(
+        &self,
+        selector: &Selector,
+        path: Option<&str>,
+        head: Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        id: &HeaderValue,
+        begin: Instant,
+    ) -> Answered {
+        let mut tally = Tally { metrics: &self.metrics, begin, status: CLIENT_GONE };
+        let id = id.to_str().unwrap_or_default();
+        let answered = call::call(self, selector, path, head, body, id, peer).await;
+        tally.status = answered.answer.status().as_u16();
+        answered
+    }
+
+    /// A child process says that it stops. It is believed when it is seen.
+    fn notified(&self, tail: &str) -> Answer {
+        match target::notify(tail) {
+            Err(refusal) => answers::refused(&refusal),
+            Ok(selector) => match self.faas.notified(&selector) {
+                Ok(()) => answers::document(&json!({"noticed": selector.to_string()})),
+                Err(error) => answers::failed(&error),
+            },
+        }
+    }
+
+    /// Paths that belong to nobody else: the module of the command line, the function `index.page`, or a line of text.
+    async fn other(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        id: &HeaderValue,
+        begin: Instant,
+    ) -> Routed {
+        if let Some(module) = &self.module {
+            self.tokens.remove(request.headers_mut());
+            // What this server has taken for its id.
+            request.headers_mut().insert(request_id::HEADER, id.clone());
+            let answer = module.answer(request, peer).await;
+            return Routed { answer: answers::whole(answer), function: None, logged: true };
+        }
+        if self.faas.check(&self.index).is_ok() {
+            let (head, body) = request.into_parts();
+            return self.call(&self.index, None, head, body, peer, id, begin).await.into();
+        }
+        answer::text(StatusCode::OK, format!("Capsule {}[faas]", env!("CARGO_PKG_VERSION"))).into()
+    }
+
+    fn health(&self) -> Answer {
+        let processes = self.faas.stats();
+        let awake = processes.iter().filter(|process| process.status == capsule_faas_model::record::Status::Started);
+        answers::document(&json!({"status": "ok", "processes": processes.len(), "awake": awake.count()}))
+    }
+
+    /// The server's counters, those of its module, and those of its functions.
+    pub(super) async fn metrics(&self) -> Answer {
+        let processes = self.faas.stats();
+        let mut text = match &self.module {
+            Some(module) => module.module_metrics().await,
+            None => None,
+        };
+        let mut sum = metrics::sum(&processes);
+        if let Some(module) = &self.module {
+            metrics::add(&mut sum, &module.function.stats());
+        }
+        let mut all = self.metrics.text(text.take().as_deref(), &sum);
+        all.push_str(&metrics::text(&processes));
+        answer::with(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), all)
+    }
+
+    fn log_denied(&self, request: &Request<Incoming>, denied: &Denied, peer: SocketAddr, id: &HeaderValue) {
+        let head = head_of(request);
+        tracing::warn!(
+            target: "audit",
+            act = "denied",
+            method = head.method.as_str(),
+            path = head.uri.path(),
+            reason = ?denied,
+            client = %self.front.client(&head, peer),
+            request_id = id.to_str().unwrap_or_default(),
+        );
+    }
+}
+
+/// `/metrics` alone, for those who collect numbers and have no token.
+pub(super) struct MetricsOnly(pub(super) Arc<FaasApp>);
+
+impl Answers for MetricsOnly {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Response<Body> {
+        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+        let is_head = request.method() == Method::HEAD;
+        let answer = match request.uri().path() {
+            "/metrics" if reads => self.0.metrics().await,
+            _ => answers::problem(StatusCode::NOT_FOUND, "this port has `GET /metrics` alone", None),
+        };
+        let answer = answers::whole(answer);
+        if is_head { without_body(answer) } else { answer }
+    }
+}
+
+/// An answer of administration, which says what server this is.
+fn of_server(mut answer: Response<Body>) -> Response<Body> {
+    let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+    answer.headers_mut().insert(HeaderName::from_static(SERVER), version);
+    answer
+}
+
+/// What the log needs of a request.
+fn head_of(request: &Request<Incoming>) -> Parts {
+    let mut headers = HeaderMap::new();
+    for value in request.headers().get_all("x-forwarded-for") {
+        headers.append("x-forwarded-for", value.clone());
+    }
+    let (mut head, ()) = Request::new(()).into_parts();
+    (head.method, head.uri, head.headers) = (request.method().clone(), request.uri().clone(), headers);
+    head
+}
+
+fn without_body(answer: Response<Body>) -> Response<Body> {
+    let (head, body) = answer.into_parts();
+    match body {
+        Either::Left(body) => answers::whole(answer::head_of(Response::from_parts(head, body))),
+        Either::Right(_) => Response::from_parts(head, Either::Left(Full::default())),
+    }
+}
+
+/// The function for paths that belong to nobody.
+pub(super) fn index_page() -> Selector {
+    let name = INDEX_PAGE.parse().expect("it is a name");
+    Selector { name, revision: None, index: None }
+}

@@ -1,0 +1,324 @@
+//! What the arguments of a hosted function mean, and what it may use: the server's side of [`Platform`].
+//!
+//! Arguments are flags of this program, of those that concern one function. What a function does not say is taken from the
+//! server's own command line, then from the defaults; but folders, environment and addresses are never opened to it by a
+//! default that was made for a module of the operator's own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use capsule_cmd::capabilities::{ALLOW_HOSTS, Capabilities, ENV, PASS_ENV, PassEnv};
+use capsule_cmd::download::{self, AuthHeader, Options};
+use capsule_cmd::flags::{Flag, Kind, Scope, Table};
+use capsule_cmd::limits::{Instances, Limits};
+use capsule_cmd::module_source::{self, AUTH_HEADER_NAME, AUTH_HEADER_VALUE, Remote, URL, WASM};
+use capsule_cmd::parse::{Parsed, parse};
+use capsule_cmd::redact;
+use capsule_cmd::usage::Problems;
+use capsule_faas::runtime::{Demands, FaasError, FaasErrorKind, Platform, Source};
+use capsule_faas_model::Refusal;
+use capsule_faas_model::args::{FlagInfo, FlagScope, FlagTable, FlagValue, function_flags};
+use capsule_faas_model::lifecycle::Sleep;
+use capsule_faas_model::spec::Spec;
+use capsule_hdk::{Buffering, Contract, Extensions, FunctionConfig, Network, Reach};
+use capsule_hostfns::Services;
+use capsule_hostfns::cache::Cache;
+use capsule_hostfns::http::HttpLimits;
+use capsule_hostfns::redis::{Redis, RedisSettings};
+use capsule_runner::{environment, settings};
+use futures_util::future::BoxFuture;
+
+use crate::config::STOP_AFTER;
+
+/// Characters of an error that repeats arguments.
+const MAX_ERROR: usize = 500;
+
+/// What the operator gives to functions.
+pub(super) struct Hosting {
+    table: Table,
+    /// Words of the server's own command line, by the names of their flags.
+    defaults: Vec<(&'static str, String)>,
+    /// The server's variables that functions may read.
+    variables: Vec<(String, String)>,
+    /// The server's Redis, which functions may use and not read.
+    redis: bool,
+    /// Folders that no function is given: they hold what belongs to the server.
+    private: Vec<PathBuf>,
+    /// Bytes of a module.
+    max_module: u64,
+}
+
+impl Hosting {
+    /// What the command line gives. `private` are files and folders of the server's own.
+    pub(super) fn new(table: Table, parsed: &Parsed, private: Vec<PathBuf>, max_module: u64) -> Hosting {
+        let of_the_server =
+            |flag: &Flag| module_source::FLAGS.iter().chain(&[ENV, PASS_ENV]).any(|own| own.name == flag.name);
+        let given = parsed.given().filter(|flag| flag.scope != Scope::Runner && !of_the_server(flag));
+        let defaults = given
+            .flat_map(|flag| {
+                let values = parsed.texts(flag).into_iter();
+                values.map(|value| (flag.name, format!("--{}={value}", flag.name))).collect::<Vec<_>>()
+            })
+            .collect();
+        let names = match parsed.text(&PASS_ENV).filter(|_| parsed.is_given(&PASS_ENV)) {
+            None => PassEnv::Names(Vec::new()),
+            Some("*") => PassEnv::All,
+            Some(_) => Capabilities::read(parsed, &mut Problems::new()).pass_env,
+        };
+        let own =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Hosting {
+            table,
+            defaults,
+            variables: environment::of_module(own, &names, &[]),
+            redis: ["REDIS_URI", "REDIS_ADDR"].iter().any(|name| std::env::var_os(name).is_some()),
+            private: private.iter().map(|path| real(path)).collect(),
+            max_module,
+        }
+    }
+
+    /// The arguments, read as this program's own command line.
+    fn read(&self, spec: &Spec) -> Result<Parsed, Refusal> {
+        let given = function_flags(&spec.args, self)?;
+        let default = self.defaults.iter().filter(|(name, _)| given.iter().all(|flag| flag.name != *name));
+        let words = default.map(|(_, word)| word.clone()).chain(given.iter().map(FlagValue::to_word));
+        parse(&self.table, words.map(OsString::from), |_| None).map_err(|error| refusal(&error.to_string()))
+    }
+
+    /// What a function may use, with a refusal for what it may not.
+    fn capabilities(&self, spec: &Spec, parsed: &Parsed) -> Result<capsule_hdk::Capabilities, Refusal> {
+        let mut problems = Problems::new();
+        let mut given = Capabilities::read(parsed, &mut problems);
+        problems.finish().map_err(|error| refusal(&error.to_string()))?;
+        if !parsed.is_given(&capsule_cmd::capabilities::DIR) {
+            given.folders.clear();
+        }
+        for folder in &given.folders {
+            self.check_folder(&folder.host)?;
+        }
+        given.env.extend(spec.env.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let variables = environment::of_module(self.variables.iter().cloned(), &PassEnv::All, &given.env);
+        let mut capabilities =
+            settings::capabilities(&given, variables, vec![parsed.text(&WASM).unwrap_or_default().to_owned()]);
+        let named = parsed.is_given(&ALLOW_HOSTS) || !spec.allow_hosts.is_empty();
+        let allowed = given.allow_hosts.unwrap_or_default().into_iter().chain(spec.allow_hosts.iter().cloned());
+        capabilities.network = if named {
+            Network { reach: Reach::Nothing, allowed: allowed.collect() }
+        } else {
+            Network { reach: Reach::Public, allowed: Vec::new() }
+        };
+        Ok(capabilities)
+    }
+
+    /// A folder that holds what is the server's own is no function's, nor is one inside of that.
+    fn check_folder(&self, folder: &Path) -> Result<(), Refusal> {
+        let folder = real(folder);
+        match self.private.iter().find(|private| private.starts_with(&folder) || folder.starts_with(private)) {
+            Some(_) => Err(refusal(&format!(
+                "`-dir`: `{}` holds files of the server, such as its data or its keys; name another folder",
+                folder.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FlagTable for Hosting {
+    fn find(&self, typed: &str) -> Option<FlagInfo> {
+        let flag = self.table.resolve(typed)?;
+        // Which of its variables functions may read is the server's to say.
+        let of_functions = flag.scope != Scope::Runner && flag.name != PASS_ENV.name;
+        Some(FlagInfo {
+            name: flag.name,
+            scope: if of_functions { FlagScope::Function } else { FlagScope::Server },
+            switch: matches!(flag.kind, Kind::Switch),
+            secret: flag.secret,
+        })
+    }
+
+    fn mask(&self, secret: bool, value: &str) -> String {
+        redact::value(secret, value)
+    }
+}
+
+impl Platform for Hosting {
+    fn demands(&self, spec: &Spec) -> Result<Demands, Refusal> {
+        let parsed = self.read(spec)?;
+        let instances = Limits::read(&parsed).instances;
+        Ok(Demands {
+            source: Source::of(parsed.text(&WASM), parsed.text(&URL))?,
+            sleep: Sleep {
+                after: parsed.duration(&STOP_AFTER).filter(|after| !after.is_zero()),
+                stateless: instances == Instances::Fresh,
+            },
+            instances: match settings::contract(instances) {
+                Contract::Instances(count) => Some(count),
+                Contract::Fresh => None,
+            },
+        })
+    }
+
+    fn shared(&self, spec: &Spec) -> Extensions {
+        let size = self.read(spec).ok().and_then(|parsed| Limits::read(&parsed).max_cache);
+        let mut shared = Extensions::default();
+        shared.insert(Arc::new(Cache::new(settings::size(size))));
+        shared
+    }
+
+    fn configure(&self, spec: &Spec, shared: &Extensions) -> Result<FunctionConfig, Refusal> {
+        let parsed = self.read(spec)?;
+        let limits = Limits::read(&parsed);
+        let mut config = FunctionConfig::new("");
+        config.contract = settings::contract(limits.instances);
+        config.limits = settings::limits(&limits);
+        config.capabilities = self.capabilities(spec, &parsed)?;
+        config.buffering = Buffering::Lines;
+        let prefix = spec.redis_prefix.clone().unwrap_or_default();
+        let own_redis = config.capabilities.environment.iter().any(|(name, _)| name.starts_with("REDIS_"));
+        let lent = (self.redis && !own_redis).then(|| {
+            let settings = RedisSettings::from_lookup(|name| std::env::var(name).ok());
+            Arc::new(Redis::operator(settings, prefix.clone()))
+        });
+        let services = Services {
+            cache: shared.get::<Cache>(),
+            http: HttpLimits {
+                timeout: limits.outbound_timeout,
+                body: settings::size(limits.max_outbound_body),
+                calls: settings::size(limits.max_outbound_calls),
+            },
+            redis: lent,
+            redis_prefix: prefix,
+            ..Services::default()
+        };
+        services.attach(&mut config);
+        Ok(config)
+    }
+
+    fn fetch(&self, spec: &Spec) -> BoxFuture<'static, Result<Bytes, FaasError>> {
+        let parsed = self.read(spec);
+        let limit = self.max_module;
+        Box::pin(async move {
+            let parsed = parsed?;
+            let auth = match (parsed.text(&AUTH_HEADER_NAME), parsed.text(&AUTH_HEADER_VALUE)) {
+                (Some(name), Some(value)) => Some(AuthHeader { name: name.into(), value: value.into() }),
+                _ => None,
+            };
+            let remote = Remote { url: parsed.text(&URL).unwrap_or_default().to_owned(), auth };
+            let fetched = fetch(remote, limit).await;
+            fetched.map_err(|error| FaasError::new(FaasErrorKind::Invalid, cut(&format!("{error:#}"))))
+        })
+    }
+}
+
+/// Downloads to a file of its own, which is gone when its bytes are read.
+async fn fetch(remote: Remote, limit: u64) -> anyhow::Result<Bytes> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("module.wasm");
+    download::download(&remote, &file, Options { limit, progress: false }).await?;
+    Ok(tokio::fs::read(&file).await?.into())
+}
+
+/// The path without symbolic links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut missing = PathBuf::new();
+    for part in absolute.ancestors() {
+        if let Ok(found) = part.canonicalize() {
+            return if missing.as_os_str().is_empty() { found } else { found.join(missing) };
+        }
+        let name = part.file_name().map(PathBuf::from).unwrap_or_default();
+        missing = if missing.as_os_str().is_empty() { name } else { name.join(missing) };
+    }
+    absolute
+}
+
+fn refusal(message: &str) -> Refusal {
+    Refusal::invalid(cut(message))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_ERROR) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosting(words: &[&str], private: &[&Path]) -> Hosting {
+        let table = crate::config::program().table;
+        let parsed = parse(&table, words.iter().map(OsString::from), |_| None).unwrap();
+        Hosting::new(table, &parsed, private.iter().map(|path| path.to_path_buf()).collect(), 1 << 20)
+    }
+
+    fn spec(args: &[&str]) -> Spec {
+        let args = [""].iter().chain(args).map(|word| (*word).to_owned()).collect();
+        Spec { args, ..Spec::default() }
+    }
+
+    fn refused(hosting: &Hosting, args: &[&str]) -> String {
+        hosting
+            .demands(&spec(args))
+            .and_then(|_| hosting.configure(&spec(args), &Extensions::default()).map(drop))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[tokio::test]
+    async fn the_server_has_the_defaults_and_a_function_the_last_word() {
+        let hosting =
+            hosting(&["--faas", "--stopAfter=5", "--instances=auto", "--maxMemory=1MiB", "--wasm=own.wasm"], &[]);
+        let demands = hosting.demands(&spec(&["-wasm=a.wasm", "-stopAfter=7s"])).unwrap();
+        assert_eq!(demands.source, Source::File("a.wasm".into()));
+        assert_eq!(demands.sleep.after, Some(std::time::Duration::from_secs(7)));
+        let fresh = hosting.demands(&spec(&["-url=http://h/a.wasm", "-instances=fresh", "-stopAfter=0"])).unwrap();
+        assert_eq!((fresh.source, fresh.sleep.after, fresh.instances), (Source::Remote, None, None));
+        let config = hosting.configure(&spec(&["-wasm=a.wasm"]), &Extensions::default()).unwrap();
+        assert_eq!(config.limits.memory, 1 << 20);
+        assert!(hosting.demands(&spec(&[])).is_err(), "the module of the server is not that of its functions");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_open_by_default() {
+        let hosting = hosting(&["--faas"], &[]);
+        let config = hosting.configure(&spec(&["-wasm=a"]), &Extensions::default()).unwrap();
+        assert_eq!(config.capabilities.folders, []);
+        assert_eq!(config.capabilities.environment, []);
+        assert_eq!(config.capabilities.network, Network { reach: Reach::Public, allowed: Vec::new() });
+        let named = Spec { allow_hosts: vec!["localhost:1".into()], ..spec(&["-allowHosts=a.example"]) };
+        let config = hosting.configure(&named, &Extensions::default()).unwrap();
+        assert_eq!(config.capabilities.network.allowed, ["a.example", "localhost:1"]);
+    }
+
+    #[test]
+    fn what_is_the_servers_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, shown) = (home.path().join("data/faas"), home.path().canonicalize().unwrap());
+        let hosting = hosting(&["--faas"], &[&data]);
+        for (args, expected) in [
+            (&["-wasm=a", "-passEnv=HOME"][..], "`args[2]`: `-passEnv` configures the server, not a function"),
+            (&["-wasm=a", "-dataDir=/x"], "`args[2]`: `-dataDir` configures the server, not a function"),
+            (&["-wasm=a", "-help"], "`args[2]`: `-help` configures the server, not a function"),
+            (&["-wasm=a", "-callTimeout=soon"], "`--callTimeout`: expected a duration"),
+            (&["-wasm=a", "-instances=0"], "`--instances`: expected a number from 1"),
+            (&["-wasm=sha256:12"], "`-wasm`: "),
+        ] {
+            let message = refused(&hosting, args);
+            assert!(message.starts_with(expected), "{message}");
+        }
+        for folder in ["", "data", "data/faas", "data/faas/modules"] {
+            let folder = home.path().join(folder);
+            let message = refused(&hosting, &["-wasm=a", &format!("-dir={}", folder.display())]);
+            assert!(message.contains("holds files of the server"), "{message} {}", shown.display());
+        }
+        assert!(
+            hosting.capabilities(&spec(&["-wasm=a"]), &hosting.read(&spec(&["-wasm=a", "-dir=/usr"])).unwrap()).is_ok()
+        );
+        let long = format!("-callTimeout={}", "x".repeat(10_000));
+        assert!(refused(&hosting, &["-wasm=a", &long]).len() < 600);
+    }
+}
