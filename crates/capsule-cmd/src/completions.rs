@@ -1,4 +1,4 @@
-//! Completion scripts for bash, zsh and fish, made from the flag table.
+//! Completion scripts for bash, zsh and fish, made from the flag table and from the commands that a program has.
 
 use std::fmt::Write as _;
 
@@ -60,6 +60,15 @@ fn bash(program: &Program) -> String {
             _ => {}
         }
     }
+    let mut first = String::new();
+    let commands = program.commands();
+    if !commands.is_empty() {
+        let commands = commands.join(" ");
+        let _ = write!(
+            first,
+            "    elif [[ $COMP_CWORD == 1 ]]; then\n        COMPREPLY=($(compgen -W '{commands}' -- \"$cur\"))\n"
+        );
+    }
     // bash splits words at `=`, so the flag before a value is one or two words back.
     format!(
         "# bash completion of {name}
@@ -72,7 +81,7 @@ _{function}() {{
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W '{words}' -- \"$cur\"))
         [[ ${{COMPREPLY[0]}} == *= ]] && compopt -o nospace
-    else
+{first}    else
         COMPREPLY=($(compgen -f -- \"$cur\"))
     fi
 }}
@@ -102,6 +111,10 @@ fn zsh(program: &Program) -> String {
         let equals = if flag.metavar.is_empty() { "" } else { "=" };
         let _ = write!(out, " \\\n    '*--{}{equals}[{help}]{action}'", flag.name);
     }
+    let commands = program.commands();
+    if !commands.is_empty() {
+        let _ = write!(out, " \\\n    '1:command:({})'", commands.join(" "));
+    }
     out.push_str(" \\\n    '*:file:_files'\n");
     out
 }
@@ -109,6 +122,10 @@ fn zsh(program: &Program) -> String {
 fn fish(program: &Program) -> String {
     let name = program.name;
     let mut out = format!("# fish completion of {name}\n");
+    let commands = program.commands();
+    if !commands.is_empty() {
+        let _ = writeln!(out, "complete -c {name} -n __fish_use_subcommand -f -a '{}'", commands.join(" "));
+    }
     for flag in program.table.flags() {
         let help = summary(flag).replace('\\', "\\\\").replace('\'', "\\'");
         let value = match flag.value_type() {

@@ -1,6 +1,6 @@
 //! The flag table: one record describes a flag completely.
 //!
-//! Parsing, help, completions, the documentation page and the argument lists of hosted functions all come from a
+//! Parsing, help, completions and the argument lists of hosted functions all come from a
 //! [`Table`]. A program composes its table from the shared records of this crate and from its own.
 
 use crate::units;

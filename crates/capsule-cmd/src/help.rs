@@ -1,4 +1,4 @@
-//! Texts made from the flag table: `--help`, `--version`, and the page for the documentation.
+//! Texts made from the flag table: `--help` and `--version`.
 
 use std::fmt::Write as _;
 
@@ -124,39 +124,10 @@ impl Program {
         out
     }
 
-    /// The flags as a page of documentation: one Markdown table for each group.
-    pub fn markdown(&self) -> String {
-        let mut out = format!("# {}\n\n{}\n", self.name, self.about);
-        out.push_str("\n```text\n");
-        for form in self.usage {
-            let _ = writeln!(out, "{} {form}", self.name);
-        }
-        out.push_str("```\n");
-        for (group, flags) in self.groups() {
-            let _ = writeln!(out, "\n## {group}\n\n| flag | default | environment | meaning |\n|---|---|---|---|");
-            for flag in flags {
-                let form = cell(&flag.form());
-                let default = match default_text(flag) {
-                    Some(text) if flag.default_note.is_empty() => format!("`{}`", cell(text)),
-                    Some(text) => cell(text),
-                    None => String::new(),
-                };
-                let env = flag.env.map(|name| format!("`{name}`")).unwrap_or_default();
-                let _ = writeln!(out, "| `{form}` | {default} | {env} | {} |", cell(&meaning(flag)));
-            }
-        }
-        let variables = self.all_variables();
-        if !variables.is_empty() {
-            out.push_str("\n## Environment\n\n| variable | meaning |\n|---|---|\n");
-            for (name, help) in variables {
-                let _ = writeln!(out, "| `{name}` | {} |", cell(&help));
-            }
-        }
-        out.push_str("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
-        for (code, meaning) in self.exit_codes {
-            let _ = writeln!(out, "| {code} | {} |", cell(meaning));
-        }
-        out
+    /// The words that a command line may begin with, for a program that has commands: those that its forms of usage begin with.
+    pub(crate) fn commands(&self) -> Vec<&'static str> {
+        let first = self.usage.iter().filter_map(|form| form.split_whitespace().next());
+        first.filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())).collect()
     }
 
     /// The groups in the order in which the table names them first.
@@ -238,9 +209,4 @@ fn wrap(out: &mut String, indent: &str, text: &str) {
         out.push_str(word);
     }
     out.push('\n');
-}
-
-/// Text inside a cell of a Markdown table.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
 }

@@ -6,7 +6,7 @@
 //! | [`parse`] | words and environment variables to checked values, with Go's syntax |
 //! | [`units`] | durations, sizes, counts |
 //! | [`usage`] | everything that is wrong with a command line, reported together |
-//! | [`help`] | a program as its users see it: `--help`, `--version`, the documentation page |
+//! | [`help`] | a program as its users see it: `--help`, `--version` |
 //! | [`completions`] | scripts for bash, zsh and fish |
 //! | [`message`] | errors, causes and hints on stderr |
 //! | [`exit`] | exit codes |

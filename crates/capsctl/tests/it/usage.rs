@@ -44,6 +44,9 @@ fn completions_know_the_commands() {
     ] {
         let script = run(&["--completions", shell]).success().unwrap().stdout();
         assert!(script.contains(&expected) && script.contains("newRevision"), "{script}");
+        // As the first word too, in the order of the help.
+        let first = script.lines().find(|line| line.contains("start publish launch")).expect(&script);
+        assert!(COMMANDS.split(", ").all(|command| first.contains(command)), "{first}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Help, documentation page and completions against the table that they are made from.
+//! Help and completions against the table that they are made from.
 
 use std::ffi::OsString;
 
@@ -44,7 +44,6 @@ fn texts_are_as_blessed() {
     let program = program();
     assert_eq!(program.table.mistakes(), [""; 0]);
     check("help.txt", &program.help());
-    check("page.md", &program.markdown());
     check("bash.txt", &script(Shell::Bash, &program));
     check("zsh.txt", &script(Shell::Zsh, &program));
     check("fish.txt", &script(Shell::Fish, &program));
@@ -53,50 +52,74 @@ fn texts_are_as_blessed() {
 #[test]
 fn every_flag_and_variable_is_everywhere() {
     let program = program();
-    let (help, page) = (program.help(), program.markdown());
+    let help = program.help();
     for flag in program.table.flags() {
         assert!(help.contains(&format!("\n  {}\n", flag.form())), "{}", flag.name);
-        assert!(page.contains(&format!("| `{}` |", flag.form())), "{}", flag.name);
         for shell in [Shell::Bash, Shell::Zsh] {
             assert!(script(shell, &program).contains(&format!("--{}", flag.name)), "{} {shell:?}", flag.name);
         }
         assert!(script(Shell::Fish, &program).contains(&format!(" -l {} ", flag.name)), "{}", flag.name);
     }
     for variable in ["DEMO_HOME", "DEMO_QUIET"] {
-        assert!(help.contains(variable) && page.contains(variable));
+        assert!(help.contains(variable));
     }
     assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
 }
 
+/// One with commands too.
+fn program_with_commands() -> Program {
+    Program { usage: &["start --wasm=PATH", "stop [--quiet]", "--cmd=COMMAND"], ..program() }
+}
+
 #[test]
 fn scripts_are_accepted_by_their_shells() {
-    for (shell, interpreter) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("script");
-        std::fs::write(&file, script(shell, &program())).unwrap();
-        // A shell that this machine lacks is covered by the golden files; bash is everywhere.
-        match std::process::Command::new(interpreter).arg("-n").arg(&file).output() {
-            Ok(output) => assert!(output.status.success(), "{interpreter}: {output:?}"),
-            Err(error) => assert!(interpreter != "bash", "{error}"),
+    for program in [program(), program_with_commands()] {
+        for (shell, interpreter) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("script");
+            std::fs::write(&file, script(shell, &program)).unwrap();
+            // A shell that this machine lacks is covered by the golden files; bash is everywhere.
+            match std::process::Command::new(interpreter).arg("-n").arg(&file).output() {
+                Ok(output) => assert!(output.status.success(), "{interpreter}: {output:?}"),
+                Err(error) => assert!(interpreter != "bash", "{error}"),
+            }
         }
     }
 }
 
+/// What bash offers in place of the word at `index`.
+fn complete(program: &Program, words: &str, index: usize) -> String {
+    let script = format!(
+        "{}\nCOMP_WORDS=({words}); COMP_CWORD={index}; compopt() {{ :; }}; _demo_run; echo \"${{COMPREPLY[@]}}\"",
+        script(Shell::Bash, program)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("stone.wasm"), "").unwrap();
+    let mut bash = std::process::Command::new("bash");
+    let output = bash.args(["--norc", "-c", &script]).current_dir(folder.path()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 #[test]
 fn bash_completes_flags_and_choices() {
-    let complete = |words: &str, index: usize| {
-        let script = format!(
-            "{}\nCOMP_WORDS=({words}); COMP_CWORD={index}; compopt() {{ :; }}; _demo_run; echo \"${{COMPREPLY[@]}}\"",
-            script(Shell::Bash, &program())
-        );
-        let output = std::process::Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    };
+    let complete = |words, index| complete(&program(), words, index);
     assert_eq!(complete("demo-run --wa", 1), "--wasm=");
     assert_eq!(complete("demo-run --q", 1), "--quiet");
     assert_eq!(complete("demo-run --format = ", 2), "text json");
     assert_eq!(complete("demo-run --format = j", 3), "json");
     assert_eq!(complete("demo-run --format j", 2), "json");
+    assert_eq!(complete("demo-run st", 1), "stone.wasm");
+}
+
+#[test]
+fn the_first_word_is_a_command_where_there_are_some() {
+    let program = program_with_commands();
+    assert_eq!(complete(&program, "demo-run ''", 1), "start stop");
+    assert_eq!(complete(&program, "demo-run sto", 1), "stop");
+    assert_eq!(complete(&program, "demo-run --q", 1), "--quiet");
+    assert_eq!(complete(&program, "demo-run start st", 2), "stone.wasm");
+    assert!(script(Shell::Zsh, &program).contains("'1:command:(start stop)'"));
+    assert!(script(Shell::Fish, &program).contains("-n __fish_use_subcommand -f -a 'start stop'"));
 }
 
 #[test]
