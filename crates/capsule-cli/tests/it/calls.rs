@@ -186,3 +186,21 @@ fn a_home_that_cannot_be_written_costs_only_the_cache() {
     assert_eq!(run(capsule().arg("--cacheDir=/dev/null/no")).code, Some(1));
     check(&run(capsule().arg("--cacheDir=none")), 0, "e\n", "");
 }
+
+/// Less than the 4 GiB that a memory is given otherwise.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_runs_where_address_space_is_short() {
+    let run = |words: &[&str]| {
+        let shell = capsule_test::program::Program::tool("sh", "dash").unwrap();
+        let script = "ulimit -v 4000000; exec \"$0\" \"$@\"";
+        let program = shell.args(["-c", script, env!("CARGO_BIN_EXE_capsule")]).arg(fixture("tricks.wat"));
+        program.arg("--cacheDir=none").args(words).run().unwrap()
+    };
+    check(&run(&["echo"]), 0, "echo\n", "");
+    let large = "e".repeat(100_000);
+    check(&run(&[&large]), 0, &format!("{large}\n"), "");
+    let error = "the module trapped: wasm `unreachable` instruction executed in `handle` (it was refused memory at its limit of \
+                 268435456 bytes, flag `--maxMemory`)";
+    check_error(&run(&["g"]), 1, error);
+}

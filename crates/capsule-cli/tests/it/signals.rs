@@ -26,6 +26,23 @@ fn a_signal_ends_a_module_at_once_with_the_shells_code() {
     }
 }
 
+/// What a function prints is there at once, also when its call goes on and the output is a pipe.
+#[test]
+fn a_line_is_shown_while_the_call_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("works.wat");
+    let text = r#"(module (import "env" "hostPrintString" (func $print (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "working")
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "callHandle") (param i32 i32) (result i64)
+          (drop (call $print (i32.const 16) (i32.const 7))) (loop $for_ever (br $for_ever)) (i64.const 0)))"#;
+    std::fs::write(&module, text).unwrap();
+    let process = capsule().arg(&module).start().unwrap();
+    process.wait_for_line(Stream::Stdout, "working").unwrap();
+    process.signal(Signal::INT).unwrap();
+    assert_eq!(process.wait(DEADLINE).unwrap().code, Some(130));
+}
+
 #[test]
 fn a_signal_ends_a_module_that_waits_for_a_reader() {
     let (_folder, path, pipe) = pipe();

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use capsule_test::process::Stream;
+use capsule_test::program::Program;
+use capsule_test::server::HttpServer;
 use capsule_test::stub::{Answer, Gate, HttpStub};
 
 use crate::support::{eventually, metric, module, outcome, run, serve, serve_wat};
@@ -93,6 +95,30 @@ fn refused_memory_is_named() {
     // An argument that finds no room is one more call that memory failed.
     let (status, text) = outcome(&server.post("/", vec![b'x'; 5 << 20]).unwrap());
     assert!(status == 500 && text.contains("flag `--maxMemory`"), "{status} {text}");
+}
+
+/// Neither a pool nor one memory of 4 GiB finds room.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_serves_where_address_space_is_short() {
+    let module = capsule_test::guests::fixture("http-tricks.wat").unwrap();
+    let program = Program::tool("sh", "dash")
+        .unwrap()
+        .args(["-c", "ulimit -v 4000000; exec \"$0\" --httpHost=127.0.0.1 --httpPort=0 --instances=8 \"$1\""])
+        .args([env!("CARGO_BIN_EXE_capsule-http").as_ref(), module.as_os_str()]);
+    let server = HttpServer::launch(program).unwrap();
+    assert_eq!(server.post("/", "c").unwrap().text(), "1");
+    let (status, text) = outcome(&server.post("/", "g").unwrap());
+    assert!(status == 500 && text.contains("at its limit of 268435456 bytes"), "{status} {text}");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert_eq!(server.post("/", "c").unwrap().status, 200);
+                }
+            });
+        }
+    });
 }
 
 #[test]
