@@ -13,11 +13,6 @@ impl DocumentError {
     pub(crate) fn new(reason: impl Into<String>) -> DocumentError {
         DocumentError(reason.into())
     }
-
-    /// `what` (as "response") does not parse; serde_json names the reason and the position.
-    pub(crate) fn syntax(what: &str, error: &serde_json::Error) -> DocumentError {
-        DocumentError(format!("the {what} document is not valid: {error}"))
-    }
 }
 
 impl fmt::Display for DocumentError {

@@ -4,9 +4,6 @@
 //! In memory headers are pairs in the order they came; a name may occur more than once.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::DocumentError;
 use crate::json::{self, Level};
@@ -46,8 +43,25 @@ pub fn is_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f))
 }
 
+/// Bytes of a token, RFC 9110 section 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
 /// Checks all pairs; the error names the first one that HTTP does not allow.
@@ -81,22 +95,29 @@ pub fn parse_text(text: &str) -> Result<Vec<(String, String)>, DocumentError> {
     let object = format!("{{{text}}}");
     let mut headers = Vec::new();
     Reader::new("`Headers`", object.as_bytes())?.document(|reader, name| {
-        headers.push((name.to_owned(), reader.string()?.into_owned()));
+        headers.push((name.into_owned(), reader.string()?.into_owned()));
         Ok(())
     })?;
     Ok(headers)
 }
 
-/// Reads a `Headers` object with the reader of modules: each value a text, a list of texts, or null.
-pub(crate) fn read_object(reader: &mut Reader<'_>) -> Result<Vec<Header<'static>>, DocumentError> {
-    let mut headers = Vec::new();
+/// Reads a `Headers` object: each value a text, a list of texts, or null. Null instead of the object is no header.
+pub(crate) fn read_object<'a>(reader: &mut Reader<'a>) -> Result<Vec<Header<'a>>, DocumentError> {
+    if reader.null()? {
+        return Ok(Vec::new());
+    }
+    let mut headers = Vec::with_capacity(4);
     reader.object(|reader, name| {
-        let mut push = |value: Cow<'_, str>| headers.push((name.to_owned().into(), value.into_owned().into()));
-        if reader.peek() == Some(b'[') {
-            return reader.list(|reader| reader.string().map(&mut push));
-        }
-        if let Some(pair) = reader.text()? {
-            push(pair);
+        match reader.peek() {
+            Some(b'[') => reader.list(|reader| {
+                headers.push((name.clone(), reader.string()?));
+                Ok(())
+            })?,
+            _ => {
+                if let Some(value) = reader.text()? {
+                    headers.push((name, value));
+                }
+            }
         }
         Ok(())
     })?;
@@ -190,78 +211,6 @@ fn write_canonical(out: &mut Vec<u8>, name: &str, level: Level) {
         start = byte == b'-';
         byte
     }));
-}
-
-/// A `Headers` object: each value a text or a list of texts.
-#[derive(Default)]
-pub(crate) struct Pairs<'a>(pub(crate) Vec<Header<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PairsVisitor)
-    }
-}
-
-struct PairsVisitor;
-
-impl<'de> Visitor<'de> for PairsVisitor {
-    type Value = Pairs<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of headers")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-        let mut pairs = Vec::with_capacity(8);
-        while let Some(Text(name)) = map.next_key()? {
-            match map.next_value()? {
-                Values::One(value) => pairs.push((name, value)),
-                Values::Many(values) => pairs.extend(values.into_iter().map(|Text(value)| (name.clone(), value))),
-            }
-        }
-        Ok(Pairs(pairs))
-    }
-}
-
-/// A text that borrows from the document when it has no escapes.
-#[derive(serde::Deserialize)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
-enum Values<'a> {
-    One(Cow<'a, str>),
-    Many(Vec<Text<'a>>),
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValuesVisitor)
-    }
-}
-
-struct ValuesVisitor;
-
-impl<'de> Visitor<'de> for ValuesVisitor {
-    type Value = Values<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a header's value: a text or a list of texts")
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Values<'de>, E> {
-        Ok(Values::One(Cow::Borrowed(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Values<'de>, E> {
-        Ok(Values::One(Cow::Owned(value.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Values<'de>, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element()? {
-            values.push(value);
-        }
-        Ok(Values::Many(values))
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! JSON text, written without an intermediate value: strings escaped straight into a buffer, raw text made compact.
-//!
-//! Reading is serde_json's; this file only writes.
 
 use std::borrow::Cow;
+
+use crate::scan;
 
 /// What follows the backslash for each byte; 0 is a byte that needs none, `u` a control character written as `\u00XX`.
 const ESCAPE: [u8; 256] = {
@@ -39,7 +39,7 @@ pub(crate) enum Level {
 /// Writes `text` as a JSON string with its quotes.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    write_escaped(out, text.as_bytes(), Level::Once);
+    write_escaped(out, text, Level::Once);
     out.push(b'"');
 }
 
@@ -52,27 +52,35 @@ pub(crate) fn write_lossy_string(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes the inside of a JSON string. Each byte that is not UTF-8 becomes one U+FFFD, as Go's JSON encoder does it.
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8], level: Level) {
-    if std::str::from_utf8(bytes).is_ok() {
-        return write_escaped(out, bytes, level);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return write_escaped(out, text, level);
     }
     for chunk in bytes.utf8_chunks() {
-        write_escaped(out, chunk.valid().as_bytes(), level);
+        write_escaped(out, chunk.valid(), level);
         for _ in chunk.invalid() {
             out.extend_from_slice(REPLACEMENT.as_bytes());
         }
     }
 }
 
-/// Escapes UTF-8 text: runs without special bytes are copied whole.
-fn write_escaped(out: &mut Vec<u8>, text: &[u8], level: Level) {
-    out.reserve(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|&byte| ESCAPE[byte as usize] != 0) {
-        out.extend_from_slice(&rest[..at]);
-        write_escape(out, rest[at], level);
-        rest = &rest[at + 1..];
+/// Writes the inside of a JSON string: runs without special bytes are copied whole.
+#[inline]
+pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &str, level: Level) {
+    let plain = scan::plain(text.as_bytes());
+    out.extend_from_slice(&text.as_bytes()[..plain]);
+    if plain < text.len() {
+        write_escapes(out, &text.as_bytes()[plain..], level);
     }
-    out.extend_from_slice(rest);
+}
+
+/// Goes on at the first special byte.
+fn write_escapes(out: &mut Vec<u8>, mut rest: &[u8], level: Level) {
+    while let Some((&special, after)) = rest.split_first() {
+        write_escape(out, special, level);
+        let plain = scan::plain(after);
+        out.extend_from_slice(&after[..plain]);
+        rest = &after[plain..];
+    }
 }
 
 /// Writes the escape sequence of one special byte.
@@ -91,34 +99,28 @@ fn write_escape(out: &mut Vec<u8>, byte: u8, level: Level) {
 
 /// Removes white space outside strings from JSON that is known to be valid; all else stays as written.
 pub(crate) fn compact(raw: &str) -> Cow<'_, str> {
-    let Some(first) = next_space(raw.as_bytes(), 0) else { return Cow::Borrowed(raw) };
-    let mut text = String::with_capacity(raw.len());
+    let mut text = String::new();
+    // The end of what was copied, or of the white space behind it.
     let mut from = 0;
-    let mut space = Some(first);
-    while let Some(at) = space {
-        // White space is ASCII, so both ends are character boundaries.
-        text.push_str(&raw[from..at]);
-        from = at + 1;
-        space = next_space(raw.as_bytes(), from);
+    let mut in_string = false;
+    let mut bytes = raw.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            // White space is ASCII, so both ends are character boundaries.
+            b' ' | b'\t' | b'\n' | b'\r' if !in_string => {
+                text.push_str(&raw[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if from == 0 {
+        return Cow::Borrowed(raw);
     }
     text.push_str(&raw[from..]);
     Cow::Owned(text)
-}
-
-/// The next white space outside strings; `from` is outside a string.
-fn next_space(raw: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    let mut in_string = false;
-    while let Some(&byte) = raw.get(at) {
-        match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            b' ' | b'\t' | b'\n' | b'\r' if !in_string => return Some(at),
-            _ => {}
-        }
-        at += 1;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -142,8 +144,8 @@ mod tests {
     #[test]
     fn compact_keeps_strings_numbers_and_order() {
         assert_eq!(
-            compact("{ \"b c\" : [ 1.50 ,\n1e3 ], \"a\\\" \\\\\" : \"\t\" }"),
-            "{\"b c\":[1.50,1e3],\"a\\\" \\\\\":\"\t\"}"
+            compact("{ \"b c\" : [ 1.50 ,\n1e3 ], \"a\\\" \\\\\" : \" \" }"),
+            "{\"b c\":[1.50,1e3],\"a\\\" \\\\\":\" \"}"
         );
         assert!(matches!(compact("{\"a b\":1}"), Cow::Borrowed(_)));
     }

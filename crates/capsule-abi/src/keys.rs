@@ -22,7 +22,7 @@ pub fn write<'a>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'a [u8]>) {
 /// When it is not an object with a list of texts.
 pub fn parse(document: &[u8]) -> Result<Vec<String>, DocumentError> {
     let mut keys = Vec::new();
-    Reader::new("keys", document)?.document(|reader, name| match name {
+    Reader::new("keys", document)?.document(|reader, name| match &*name {
         "keys" => reader.list(|reader| {
             keys.push(reader.string()?.into_owned());
             Ok(())

@@ -14,9 +14,11 @@
 //! use capsule_abi::{request, response};
 //!
 //! // The runner writes a request; the module reads it.
-//! let parts = request::RequestParts { method: "POST", uri: "http://localhost/", path: "/", body: b"Bob", ..Default::default() };
+//! let parts = request::RequestParts {
+//!     method: "POST", scheme: "http", host: "localhost", path: "/", body: b"Bob", ..Default::default()
+//! };
 //! let mut document = Vec::new();
-//! request::write(&mut document, &parts, [("content-type", &b"text/plain"[..])].into_iter());
+//! request::write(&mut document, &parts, || [("content-type", &b"text/plain"[..])].into_iter());
 //! let request = request::parse(&document).unwrap();
 //! assert_eq!(request.headers[0], ("Content-Type".into(), "text/plain".into()));
 //!
@@ -41,5 +43,6 @@ pub mod outbound;
 mod reader;
 pub mod request;
 pub mod response;
+mod scan;
 
 pub use error::DocumentError;

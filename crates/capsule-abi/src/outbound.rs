@@ -4,15 +4,12 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
 use crate::DocumentError;
 use crate::body;
-use crate::headers::{self, Header, Pairs};
+use crate::headers::{self, Header};
 use crate::json;
 use crate::reader::Reader;
+use crate::scan;
 
 /// What a module wants sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,22 +44,32 @@ pub enum OutboundBody<'a> {
 /// When the document is not JSON (with the position), has no `URI`, HTTP does not allow the method or a header, or `Base64Body`
 /// does not decode.
 pub fn parse_request(document: &[u8]) -> Result<OutboundRequest<'_>, DocumentError> {
-    let document: RequestDocument<'_> =
-        serde_json::from_slice(document).map_err(|error| DocumentError::syntax("outbound request", &error))?;
-    let uri = document.uri.filter(|uri| !uri.is_empty());
+    let (mut text, mut json, mut base64, mut uri, mut method) = (None, None, None, None, None);
+    let mut headers = Vec::new();
+    Reader::new("outbound request", document)?.document(|reader, name| {
+        match &*name {
+            "TextBody" => text = reader.text()?,
+            "JSONBody" => json = Some(reader.compact()?).filter(|json| json != "null"),
+            "Base64Body" => base64 = reader.text()?,
+            "URI" => uri = reader.text()?,
+            "Headers" => headers = headers::read_object(reader)?,
+            "Method" => method = reader.text()?,
+            _ => drop(reader.raw()?),
+        }
+        Ok(())
+    })?;
+    let uri = uri.filter(|uri| !uri.is_empty());
     let uri = uri.ok_or_else(|| DocumentError::new("the outbound request document lacks `URI`"))?;
-    let mut method = document.method.filter(|method| !method.is_empty()).unwrap_or(Cow::Borrowed("GET"));
+    let mut method = method.filter(|method| !method.is_empty()).unwrap_or(Cow::Borrowed("GET"));
     if !headers::is_name(&method) {
         return Err(DocumentError::new(format!("{method:?} is not a method that HTTP allows")));
     }
     if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
         method = Cow::Owned(method.to_ascii_uppercase());
     }
-    let headers = document.headers.unwrap_or_default().0;
     headers::check(&headers)?;
-    let json = document.json_body.map(|raw| json::compact(raw.get()));
-    let text = document.text_body.filter(|text| !text.is_empty());
-    let body = match (document.base64_body, json, text) {
+    let text = text.filter(|text| !text.is_empty());
+    let body = match (base64, json, text) {
         (Some(base64), _, _) if !base64.is_empty() => {
             OutboundBody::Bytes(Cow::Owned(body::read_base64("Base64Body", &base64)?))
         }
@@ -154,12 +161,12 @@ pub fn parse_response(document: &[u8]) -> Result<OutboundResponse<'_>, DocumentE
     let (mut text, mut json, mut base64, mut status) = (None, None, None, None);
     let mut headers = Vec::new();
     Reader::new("outbound response", document)?.document(|reader, name| {
-        match name {
+        match &*name {
             "TextBody" => text = reader.text()?,
             "JSONBody" => json = Some(reader.raw()?),
             "Base64Body" => base64 = reader.text()?,
             "Headers" => headers = headers::read_object(reader)?,
-            "StatusCode" => status = Some(reader.number()?),
+            "StatusCode" => status = Some(status_of(reader.number()?)?),
             _ => drop(reader.raw()?),
         }
         Ok(())
@@ -173,6 +180,10 @@ pub fn parse_response(document: &[u8]) -> Result<OutboundResponse<'_>, DocumentE
     Ok(OutboundResponse { status, headers, body, is_json })
 }
 
+fn status_of(number: i64) -> Result<u16, DocumentError> {
+    u16::try_from(number).map_err(|_| DocumentError::new(format!("`StatusCode` is {number}")))
+}
+
 /// Whether a content type is JSON: `application/json` or any `+json`, parameters ignored.
 #[must_use]
 pub fn is_json(content_type: &str) -> bool {
@@ -183,7 +194,7 @@ pub fn is_json(content_type: &str) -> bool {
 /// The body as JSON text, when it is valid JSON of any depth.
 fn json_text(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body).ok()?;
-    serde_json::from_str::<IgnoredAny>(text).ok().map(|_| text)
+    scan::is_valid(text).then_some(text)
 }
 
 fn write_base64_body(out: &mut Vec<u8>, body: &[u8]) {
@@ -192,22 +203,6 @@ fn write_base64_body(out: &mut Vec<u8>, body: &[u8]) {
         body::write_base64(out, body);
         out.push(b'"');
     }
-}
-
-#[derive(Deserialize)]
-struct RequestDocument<'a> {
-    #[serde(borrow, default, rename = "TextBody")]
-    text_body: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "JSONBody")]
-    json_body: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "Base64Body")]
-    base64_body: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "URI")]
-    uri: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "Headers")]
-    headers: Option<Pairs<'a>>,
-    #[serde(borrow, default, rename = "Method")]
-    method: Option<Cow<'a, str>>,
 }
 
 #[cfg(test)]
@@ -237,7 +232,7 @@ mod tests {
     #[test]
     fn errors_say_what_is_wrong() {
         for (document, expected) in [
-            ("{\"URI\":", "the outbound request document is not valid: EOF while parsing a value at line 1 column 7"),
+            ("{\"URI\":", "the outbound request document is not valid: expected a text at byte 7"),
             ("{}", "the outbound request document lacks `URI`"),
             (r#"{"URI":"u","Method":"G T"}"#, "\"G T\" is not a method that HTTP allows"),
             (r#"{"URI":"u","Headers":{"a b":""}}"#, "\"a b\" is not a header name that HTTP allows"),

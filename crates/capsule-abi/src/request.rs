@@ -25,15 +25,17 @@ use crate::reader::Reader;
 pub struct RequestParts<'a> {
     /// `GET`, `POST`, ...
     pub method: &'a str,
-    /// Absolute URI: scheme, host, path and query.
-    pub uri: &'a str,
-    /// Path of `uri`, raw.
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host, and port unless it is the scheme's own.
+    pub host: &'a str,
+    /// Path, raw.
     pub path: &'a str,
-    /// Query of `uri` without `?`, raw; empty when there is none.
-    pub query: &'a str,
+    /// Query without `?`, raw.
+    pub query: Option<&'a str>,
     /// Id of the call.
     pub request_id: &'a str,
-    /// Path and query that the client asked for, when `uri` is shorter (a hosted function); else `None`.
+    /// Path and query that the client asked for, when `path` is shorter (a hosted function); else `None`.
     pub target: Option<&'a str>,
     /// The body, of any content.
     pub body: &'a [u8],
@@ -41,36 +43,46 @@ pub struct RequestParts<'a> {
 
 /// Appends the request document to `out`.
 ///
-/// `headers` are name and value in any case; they are written with canonical names. Headers with equal names must follow each
-/// other (the iterator of a header map gives them so); they are joined in the `Headers` text and kept apart in `HeaderList`.
-pub fn write<'a>(
+/// `headers` makes an iterator of names in any case with their values, and is asked twice; names are written in canonical form.
+/// Headers with equal names must follow each other (the iterator of a header map gives them so); they are joined in the `Headers` text and kept apart in `HeaderList`.
+pub fn write<'a, I: Iterator<Item = (&'a str, &'a [u8])>>(
     out: &mut Vec<u8>,
     parts: &RequestParts<'_>,
-    headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    headers: impl Fn() -> I,
 ) {
     out.reserve(parts.body.len() + 768);
-    out.extend_from_slice(b"{\"Body\":");
-    let is_text = std::str::from_utf8(parts.body).is_ok();
-    json::write_lossy_string(out, parts.body);
-    out.extend_from_slice(b",\"JSONBody\":\"\",\"TextBody\":\"\",\"URI\":");
-    json::write_string(out, parts.uri);
-    out.extend_from_slice(b",\"Method\":");
-    json::write_string(out, parts.method);
-    out.extend_from_slice(b",\"Headers\":\"");
-    headers::write_pairs(out, headers.clone(), Level::Twice);
-    out.extend_from_slice(b"\",\"Path\":");
-    json::write_string(out, parts.path);
-    out.extend_from_slice(b",\"Query\":");
-    json::write_string(out, parts.query);
-    out.extend_from_slice(b",\"RequestId\":");
-    json::write_string(out, parts.request_id);
-    out.extend_from_slice(b",\"HeaderList\":");
-    headers::write_list(out, headers);
+    out.extend_from_slice(b"{\"Body\":\"");
+    let text = std::str::from_utf8(parts.body);
+    match text {
+        Ok(text) => json::write_escaped(out, text, Level::Once),
+        Err(_) => json::write_text(out, parts.body, Level::Once),
+    }
+    out.extend_from_slice(b"\",\"JSONBody\":\"\",\"TextBody\":\"\",\"URI\":\"");
+    json::write_escaped(out, parts.scheme, Level::Once);
+    out.extend_from_slice(b"://");
+    json::write_escaped(out, parts.host, Level::Once);
+    json::write_escaped(out, parts.path, Level::Once);
+    if let Some(query) = parts.query {
+        out.push(b'?');
+        json::write_escaped(out, query, Level::Once);
+    }
+    out.extend_from_slice(b"\",\"Method\":\"");
+    json::write_escaped(out, parts.method, Level::Once);
+    out.extend_from_slice(b"\",\"Headers\":\"");
+    headers::write_pairs(out, headers(), Level::Twice);
+    out.extend_from_slice(b"\",\"Path\":\"");
+    json::write_escaped(out, parts.path, Level::Once);
+    out.extend_from_slice(b"\",\"Query\":\"");
+    json::write_escaped(out, parts.query.unwrap_or_default(), Level::Once);
+    out.extend_from_slice(b"\",\"RequestId\":\"");
+    json::write_escaped(out, parts.request_id, Level::Once);
+    out.extend_from_slice(b"\",\"HeaderList\":");
+    headers::write_list(out, headers());
     if let Some(target) = parts.target {
         out.extend_from_slice(b",\"Target\":");
         json::write_string(out, target);
     }
-    if !is_text {
+    if text.is_err() {
         out.extend_from_slice(b",\"Base64Body\":\"");
         body::write_base64(out, parts.body);
         out.push(b'"');
@@ -109,7 +121,7 @@ pub fn parse(document: &[u8]) -> Result<Request<'_>, DocumentError> {
     let (mut path, mut query) = (None, None);
     let (mut list, mut text, mut base64) = (None, None, None);
     Reader::new("request", document)?.document(|reader, name| {
-        match name {
+        match &*name {
             "Body" => request.body = body::into_bytes(reader.text()?.unwrap_or_default()),
             "URI" => request.uri = reader.text()?.unwrap_or_default(),
             "Method" => request.method = reader.text()?.unwrap_or_default(),
@@ -187,7 +199,7 @@ mod tests {
 
     fn written(parts: &RequestParts<'_>, headers: &[(&str, &str)]) -> String {
         let mut out = Vec::new();
-        write(&mut out, parts, headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        write(&mut out, parts, || headers.iter().map(|(name, value)| (*name, value.as_bytes())));
         String::from_utf8(out).unwrap()
     }
 
@@ -195,9 +207,10 @@ mod tests {
     fn the_document_has_the_six_fields_first_and_then_ours() {
         let parts = RequestParts {
             method: "POST",
-            uri: "http://localhost:8080/a?b=1",
+            scheme: "http",
+            host: "localhost:8080",
             path: "/a",
-            query: "b=1",
+            query: Some("b=1"),
             request_id: "r1",
             target: Some("/functions/f/x/a?b=1"),
             body: "say \"hi\" 🌍".as_bytes(),
@@ -262,19 +275,22 @@ mod tests {
 
         #[test]
         fn what_is_written_reads_as_itself(
-            method in "[A-Z]{1,8}", uri: String, path: String, query: String, id: String,
+            method in "[A-Z]{1,8}", host: String, path: String, query: Option<String>, id: String,
             target: Option<String>, body: Vec<u8>, values: Vec<String>,
         ) {
             let parts = RequestParts {
-                method: &method, uri: &uri, path: &path, query: &query, request_id: &id, target: target.as_deref(), body: &body,
+                method: &method, scheme: "http", host: &host, path: &path, query: query.as_deref(), request_id: &id,
+                target: target.as_deref(), body: &body,
             };
             let headers: Vec<Header<'_>> = values
                 .iter().enumerate().map(|(index, value)| (format!("X-{index}").into(), value.into())).collect();
             let mut out = Vec::new();
-            write(&mut out, &parts, headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
+            write(&mut out, &parts, || headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
             let request = parse(&out).unwrap();
             prop_assert_eq!(&*request.method, &*method);
-            prop_assert_eq!(&*request.uri, &*uri);
+            let question = if query.is_some() { "?" } else { "" };
+            let query = query.unwrap_or_default();
+            prop_assert_eq!(&*request.uri, format!("http://{host}{path}{question}{query}"));
             prop_assert_eq!(&*request.path, &*path);
             prop_assert_eq!(&*request.query, &*query);
             prop_assert_eq!(&*request.request_id, &*id);

@@ -1,5 +1,6 @@
 //! A function: a module with its settings, and the way of a call through it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,7 +190,7 @@ impl Function {
         match (inner.instances.acquire().map_err(CallError::Busy)?, inner.contract) {
             (Acquired::Now(slot), _) => inner.run_in(slot, call, patience).await,
             (Acquired::InTurn(turn), Contract::Fresh) => {
-                let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
+                let slot = Box::pin(turn.wait(patience)).await.map_err(CallError::Busy)?;
                 inner.run_in(slot, call, patience).await
             }
             (Acquired::InTurn(turn), Contract::Instances(_)) => {
@@ -275,7 +276,7 @@ impl Inner {
     /// Runs a call in its slot, inline first.
     async fn run_in(self: &Arc<Self>, slot: Slot, call: Option<Call>, patience: Duration) -> Result<Bytes, CallError> {
         // Waited for before the call's own time begins.
-        let place = if slot.is_vacant() { Some(self.template.place(patience).await?) } else { None };
+        let place = if slot.is_vacant() { Some(Box::pin(self.template.place(patience)).await?) } else { None };
         let timeout = self.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
         let wanted = call.as_ref().and_then(|call| call.deadline);
         let deadline = timeout.into_iter().chain(wanted).min();
@@ -301,14 +302,8 @@ impl Inner {
     ) -> Result<Bytes, CallError> {
         let _active = self.template.engine.ticker().activate();
         if let Some(place) = place {
-            slot.begin();
-            match self.template.make(deadline, place).await {
-                Ok(instance) => slot.fill(instance),
-                Err(error) => {
-                    slot.fail();
-                    return Err(CallError::Start(Box::new(error)));
-                }
-            }
+            // In a box: its future is large, and the one of every call would be with it.
+            slot = Box::pin(self.furnish(slot, place, deadline)).await?;
         }
         let Some(instance) = slot.instance() else {
             return Err(CallError::Runner("a slot lost its instance".into()));
@@ -318,10 +313,10 @@ impl Inner {
             None => Ok(Bytes::new()),
             Some(call) => {
                 let running = instance.call(call.kind, &call.argument, call.request_id, companion.as_ref(), deadline);
-                within(deadline, running).await.unwrap_or_else(|| Err(self.template.deadline_error()))
+                within(deadline, pin!(running)).await.unwrap_or_else(|| Err(self.template.deadline_error()))
             }
         };
-        if within(deadline, instance.output().finish()).await.is_none() {
+        if within(deadline, pin!(instance.output().finish())).await.is_none() {
             tracing::warn!(function = self.template.surroundings.name, "output of the call waits: nobody reads it");
         }
         let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);
@@ -333,6 +328,26 @@ impl Inner {
         }
         // A broken instance goes with its slot.
         result
+    }
+
+    /// The slot with a new instance in it.
+    async fn furnish(
+        &self,
+        mut slot: Slot,
+        place: OwnedSemaphorePermit,
+        deadline: Option<Instant>,
+    ) -> Result<Slot, CallError> {
+        slot.begin();
+        match self.template.make(deadline, place).await {
+            Ok(instance) => {
+                slot.fill(instance);
+                Ok(slot)
+            }
+            Err(error) => {
+                slot.fail();
+                Err(CallError::Start(Box::new(error)))
+            }
+        }
     }
 
     /// Ends the instance of a fresh call; `OnStop` does not keep the answer waiting. The slot is taken until then: whoever

@@ -218,7 +218,11 @@ impl Instance {
                 if self.handlers[index].is_none() {
                     return Err(CallError::MissingExport(kind.export()));
                 }
-                let place = self.place(argument).await?;
+                let place = match self.place_in_kept_buffer(argument) {
+                    Some(place) => place,
+                    // In a box: it is rare, and the future of every call would be large with it.
+                    None => Box::pin(self.place(argument)).await?,
+                };
                 let Some(handler) = &self.handlers[index] else {
                     return Err(CallError::MissingExport(kind.export()));
                 };
@@ -237,7 +241,7 @@ impl Instance {
         self.census.memory(self.memory_size());
         let result = self.result(Packed::from_u64(packed));
         if self.argument.capacity > KEPT_ARGUMENT {
-            self.release_argument().await?;
+            Box::pin(self.release_argument()).await?;
         }
         result
     }
@@ -269,7 +273,16 @@ impl Instance {
         self.store.set_epoch_deadline(1);
     }
 
-    /// Writes the argument into the guest's memory: into the kept buffer when it is large enough.
+    /// Writes the argument into the buffer that the instance keeps. `None` when there is none, or it is too small.
+    fn place_in_kept_buffer(&mut self, argument: &[u8]) -> Option<(u32, u32)> {
+        let ArgumentBuffer { pointer, capacity } = self.argument;
+        let length = u32::try_from(argument.len()).ok().filter(|length| (1..=capacity).contains(length))?;
+        let bytes = self.memory?.data_mut(&mut self.store);
+        bytes.get_mut(Packed { pointer, length }.range(bytes.len())?)?.copy_from_slice(argument);
+        Some((pointer, length))
+    }
+
+    /// Writes the argument into the guest's memory, into a buffer from its allocator.
     async fn place(&mut self, argument: &[u8]) -> Result<(u32, u32), CallError> {
         let length = u32::try_from(argument.len())
             .map_err(|_| CallError::ArgumentTooLarge { limit: u32::MAX as usize, found: argument.len() })?;
@@ -278,7 +291,6 @@ impl Instance {
         }
         let memory = self.memory.ok_or(CallError::MissingExport(names::MEMORY))?;
         let pointer = match (&self.malloc, &self.allocate_buffer) {
-            (Some(_), _) if self.argument.capacity >= length => self.argument.pointer,
             (Some(malloc), _) => {
                 let malloc = malloc.clone();
                 self.release_argument().await?;

@@ -18,7 +18,7 @@ use crate::answer::{Answer, JSON, TEXT};
 
 /// Headers that belong to a connection or to the length of a message, not to an answer (RFC 9110 section 7.6.1): a module
 /// that sets them could smuggle a second answer.
-const NOT_THE_MODULES: [HeaderName; 9] = [
+static NOT_THE_MODULES: [HeaderName; 9] = [
     CONNECTION,
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
@@ -35,37 +35,36 @@ const NOT_THE_MODULES: [HeaderName; 9] = [
 pub(crate) struct Origin<'a> {
     /// `http` or `https`.
     pub(crate) scheme: &'a str,
-    /// Stands for the host when the client named none (HTTP/1.0).
-    pub(crate) fallback_host: &'a str,
+    /// The host that the client asked for.
+    pub(crate) host: &'a str,
     /// Path and query that the client asked for, where the head's are only a part of them.
     pub(crate) target: Option<&'a str>,
 }
 
 /// The request document for a request and its body.
 pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, body: &[u8]) -> Vec<u8> {
-    let host = host(head, origin);
-    // `OPTIONS *` asks the server itself (RFC 9112 section 3.2.4): its root, for a module.
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let target = if target == "*" { "/" } else { target };
-    let mut uri = String::with_capacity(origin.scheme.len() + 3 + host.len() + target.len());
-    for part in [origin.scheme, "://", &*host, target] {
-        uri.push_str(part);
-    }
+    // `OPTIONS *` asks the server itself (RFC 9112 section 3.2.4): its root, for a module. HTTP/2 has an empty path for it.
+    let path = match head.uri.path() {
+        "*" | "" => "/",
+        path => path,
+    };
     let parts = RequestParts {
         method: head.method.as_str(),
-        uri: &uri,
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
+        scheme: origin.scheme,
+        host: origin.host,
+        path,
+        query: head.uri.query(),
         request_id,
         target: origin.target,
         body,
     };
+    let headers = || {
+        let others = head.headers.iter().filter(|(name, _)| *name != HOST);
+        let others = others.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        std::iter::once(("host", origin.host.as_bytes())).chain(others)
+    };
     let mut document = Vec::new();
-    let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(head.headers.len() + 1);
-    headers.push(("host", host.as_bytes()));
-    let others = head.headers.iter().filter(|(name, _)| *name != HOST);
-    headers.extend(others.map(|(name, value)| (name.as_str(), value.as_bytes())));
-    request::write(&mut document, &parts, headers.into_iter());
+    request::write(&mut document, &parts, headers);
     document
 }
 
@@ -81,31 +80,29 @@ const IN_A_HOST: [bool; 256] = {
     table
 };
 
-/// Why a request's host is not acceptable (RFC 9112 section 3.2): a module could be shown another path than the one that was
-/// asked for.
-pub(crate) fn refuse_host(head: &Parts) -> Option<&'static str> {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => Some("the request has several `Host` headers"),
-        (None, None) if head.uri.authority().is_none() && head.version == Version::HTTP_11 => {
-            Some("the request has no `Host` header")
-        }
-        (Some(host), None) if !host.as_bytes().iter().all(|byte| IN_A_HOST[usize::from(*byte)]) => {
-            Some("the `Host` header is not a host")
-        }
-        _ => None,
-    }
-}
-
 /// The host that the client asked for: `:authority` or the target's own, then the header `Host` (RFC 9112 section 3.2.2).
-fn host<'a>(head: &'a Parts, origin: Origin<'a>) -> Cow<'a, str> {
-    match (head.uri.authority(), head.headers.get(HOST)) {
+/// `None` when it named none, as HTTP/1.0 allows.
+///
+/// # Errors
+/// Why the host is not acceptable (section 3.2): a module could be shown another path than the one that was asked for.
+pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
+    let mut headers = head.headers.get_all(HOST).iter();
+    let header = headers.next();
+    if headers.next().is_some() {
+        return Err("the request has several `Host` headers");
+    }
+    if header.is_some_and(|host| !host.as_bytes().iter().all(|byte| IN_A_HOST[usize::from(*byte)])) {
+        return Err("the `Host` header is not a host");
+    }
+    match (head.uri.authority(), header) {
         // Without a user's name and password: they are no part of a host.
         (Some(authority), _) => {
-            Cow::Borrowed(authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host))
+            let authority = authority.as_str();
+            Ok(Some(Cow::Borrowed(authority.rsplit_once('@').map_or(authority, |(_, host)| host))))
         }
-        (None, Some(host)) if !host.is_empty() => String::from_utf8_lossy(host.as_bytes()),
-        _ => Cow::Borrowed(origin.fallback_host),
+        (None, Some(host)) if !host.is_empty() => Ok(Some(String::from_utf8_lossy(host.as_bytes()))),
+        (None, None) if head.version == Version::HTTP_11 => Err("the request has no `Host` header"),
+        _ => Ok(None),
     }
 }
 
@@ -126,12 +123,21 @@ pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
     let mut answer = Response::new(Full::new(if bodyless { Bytes::new() } else { body }));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
+    let mut typed = bodyless;
+    let mut nominates = false;
     for (name, value) in &parsed.headers {
-        append(headers, name, value)?;
+        let name: HeaderName = name.parse().map_err(|_| not_allowed(name))?;
+        nominates |= name == CONNECTION;
+        typed |= name == CONTENT_TYPE;
+        if !NOT_THE_MODULES.contains(&name) {
+            append(headers, name, value)?;
+        }
     }
-    drop_nominated(headers, &parsed.headers);
-    if !bodyless && !headers.contains_key(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, content_type);
+    if nominates {
+        drop_nominated(headers, &parsed.headers);
+    }
+    if !typed {
+        headers.append(CONTENT_TYPE, content_type);
     }
     Ok(answer)
 }
@@ -155,14 +161,13 @@ fn drop_nominated(headers: &mut HeaderMap, given: &[Header<'_>]) {
     }
 }
 
-fn append(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
-    let wrong = || format!("the header `{}` is not one that HTTP allows", name.escape_debug());
-    let name: HeaderName = name.parse().map_err(|_| wrong())?;
-    if NOT_THE_MODULES.contains(&name) {
-        return Ok(());
-    }
-    let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), String> {
+    let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| not_allowed(name.as_str()))?;
     headers.try_append(name, value).map(drop).map_err(|_| "it has more headers than an answer can hold".into())
+}
+
+fn not_allowed(name: &str) -> String {
+    format!("the header `{}` is not one that HTTP allows", name.escape_debug())
 }
 
 #[cfg(test)]

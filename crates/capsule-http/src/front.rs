@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use capsule_hdk::{CallError, Fault};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
@@ -43,19 +43,14 @@ impl Front {
         id: &str,
         peer: SocketAddr,
     ) -> Result<Vec<u8>, Refused> {
-        if let Some(problem) = document::refuse_host(head) {
-            return Err((StatusCode::BAD_REQUEST, problem.into()));
-        }
+        let host = document::host(head).map_err(|problem| (StatusCode::BAD_REQUEST, problem.into()))?;
         if head.method == Method::CONNECT {
             return Err((StatusCode::NOT_IMPLEMENTED, "this server is not a proxy".into()));
         }
-        let body = read(body, self.max_body, "--maxBody").await?;
-        let fallback_host = if head.uri.authority().is_some() || head.headers.contains_key(HOST) {
-            String::new()
-        } else {
-            self.address.to_string()
-        };
-        let origin = Origin { scheme: self.scheme(head, peer), fallback_host: &fallback_host, target };
+        let body =
+            if body.is_end_stream() { Bytes::new() } else { read(body, self.max_body, " (flag `--maxBody`)").await? };
+        let host = host.unwrap_or_else(|| self.address.to_string().into());
+        let origin = Origin { scheme: self.scheme(head, peer), host: &host, target };
         Ok(document::of_request(head, origin, id, &body))
     }
 
@@ -110,13 +105,10 @@ impl Front {
     }
 }
 
-/// The whole body, or why it is refused. `flag` sets the limit.
-pub(crate) async fn read(mut body: Incoming, limit: usize, flag: &str) -> Result<Bytes, Refused> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
+/// The whole body, or why it is refused; `advice` says what sets the limit.
+pub(crate) async fn read(mut body: Incoming, limit: usize, advice: &str) -> Result<Bytes, Refused> {
     let too_large = || {
-        let text = format!("the body exceeds the limit of {limit} bytes (flag `{flag}`)");
+        let text = format!("the body exceeds the limit of {limit} bytes{advice}");
         (StatusCode::PAYLOAD_TOO_LARGE, text.into())
     };
     if body.size_hint().lower() > limit as u64 {
