@@ -19,6 +19,7 @@ use super::child::{self, Failed};
 use super::error::{FaasError, FaasErrorKind};
 use super::hops;
 use super::lives::late;
+use super::platform;
 use super::process::{Process, Transport};
 use super::{Faas, Inner};
 
@@ -215,7 +216,8 @@ impl Inner {
         if visits == 0 && !hops::is_endless(hops) {
             return Ok(());
         }
-        let instances = match self.config.platform.demands(&process.spec) {
+        let platform = &*self.config.platform;
+        let instances = match platform.demands(&platform::readable(platform, &process.spec)) {
             Ok(demands) => demands.instances,
             Err(_) => Some(1),
         };

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod child_calls;
+mod child_hostile;
+mod child_lives;
+mod child_real;
+mod child_roles;
+mod child_support;
 mod damage;
 mod durability;
 mod modules;

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use capsule_faas::StoreErrorKind;
 use capsule_faas::modules::Modules;
-use capsule_faas::runtime::{Demands, Faas, FaasConfig, FaasError, FaasErrorKind, FunctionReply, Platform, Source};
+use capsule_faas::runtime::{
+    Children, Demands, Faas, FaasConfig, FaasError, FaasErrorKind, FunctionReply, Platform, Source,
+};
 use capsule_faas::store::Store;
 use capsule_faas_model::Refusal;
 use capsule_faas_model::args::{FlagInfo, FlagScope, FlagTable, FlagValue, function_flags};
@@ -66,7 +68,8 @@ pub(crate) struct Program {
 
 impl FlagTable for Program {
     fn find(&self, typed: &str) -> Option<FlagInfo> {
-        let names = ["wasm", "url", "stopAfter", "callTimeout", "instances", "authHeaderValue"];
+        let names =
+            ["wasm", "url", "stopAfter", "callTimeout", "queueTimeout", "maxResult", "instances", "authHeaderValue"];
         let name = names.into_iter().find(|name| *name == typed)?;
         Some(FlagInfo { name, scope: FlagScope::Function, switch: false, secret: name == "authHeaderValue" })
     }
@@ -107,6 +110,12 @@ impl Platform for Program {
     fn configure(&self, spec: &Spec, shared: &Extensions) -> Result<FunctionConfig, Refusal> {
         let mut config = FunctionConfig::new("");
         config.limits.call_timeout = Some(self.time(spec, "callTimeout")?.unwrap_or(Duration::from_secs(20)));
+        if let Some(time) = self.time(spec, "queueTimeout")? {
+            config.limits.queue_timeout = time;
+        }
+        if let Some(bytes) = self.value(spec, "maxResult")? {
+            config.limits.result = bytes.parse().unwrap();
+        }
         if self.value(spec, "instances")?.as_deref() == Some("fresh") {
             config.contract = Contract::Fresh;
         }
@@ -134,6 +143,7 @@ pub(crate) struct World {
     pub(crate) program: Arc<Program>,
     folder: TempDir,
     max_instances: usize,
+    children: Option<Children>,
 }
 
 impl World {
@@ -142,19 +152,28 @@ impl World {
     }
 
     pub(crate) fn with(max_instances: usize, remote: Option<String>) -> World {
+        World::with_all(max_instances, remote, None)
+    }
+
+    /// One that runs child processes too.
+    pub(crate) fn with_children(children: Children) -> World {
+        World::with_all(64, None, Some(children))
+    }
+
+    fn with_all(max_instances: usize, remote: Option<String>, children: Option<Children>) -> World {
         let folder = tempfile::tempdir().unwrap();
         let program = Arc::new(Program { fetches: AtomicUsize::new(0), remote, released: Arc::default() });
         let output = Arc::new(MemoryOutput::default());
-        let faas = open(folder.path(), max_instances, &program, &output);
-        World { faas, output, program, folder, max_instances }
+        let faas = open(folder.path(), max_instances, &program, &output, children.clone());
+        World { faas, output, program, folder, max_instances, children }
     }
 
     /// What a crash and a new start leave: the server is dropped, not stopped.
     pub(crate) fn reopened(self) -> World {
-        let World { faas, output, program, folder, max_instances } = self;
+        let World { faas, output, program, folder, max_instances, children } = self;
         drop(faas);
-        let faas = open(folder.path(), max_instances, &program, &output);
-        World { faas, output, program, folder, max_instances }
+        let faas = open(folder.path(), max_instances, &program, &output, children.clone());
+        World { faas, output, program, folder, max_instances, children }
     }
 
     /// A module as a file.
@@ -199,14 +218,22 @@ impl World {
     }
 }
 
-fn open(folder: &Path, max_instances: usize, program: &Arc<Program>, output: &Arc<MemoryOutput>) -> Faas {
+fn open(
+    folder: &Path,
+    max_instances: usize,
+    program: &Arc<Program>,
+    output: &Arc<MemoryOutput>,
+    children: Option<Children>,
+) -> Faas {
     let mut config = EngineConfig::default();
     config.max_instances = max_instances;
     let engine = Engine::new(&config).unwrap();
     let host = Host::new(&engine, &host_functions()).unwrap();
     let store = store(&folder.join("data"));
     let modules = Modules::open(&store).unwrap();
-    Faas::open(FaasConfig::new(host, store, modules, program.clone(), output.clone())).unwrap()
+    let mut config = FaasConfig::new(host, store, modules, program.clone(), output.clone());
+    config.children = children;
+    Faas::open(config).unwrap()
 }
 
 /// What the processes of a revision share.

@@ -181,8 +181,10 @@ impl Proxy {
             }
         }
         drop_headers_of_the_connection(headers);
-        // The length is that of the body.
-        headers.remove(CONTENT_LENGTH);
+        // The length is that of the body, and said where the client said it: POST without a body has one too.
+        if headers.remove(CONTENT_LENGTH).is_some() || !parsed.body.is_empty() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(parsed.body.len()));
+        }
         if let Ok(id) = HeaderValue::try_from(&*parsed.request_id)
             && !id.is_empty()
         {
@@ -291,6 +293,8 @@ mod tests {
         let mut found: Vec<String> =
             request.headers().iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
         found.sort_unstable();
+        let length = found.remove(0);
+        assert_eq!(length, "content-length=2");
         assert_eq!(found, ["host=example.com", "traceparent=00-1", "x-request-id=the-id", "x-two=a", "x-two=b"]);
         assert_eq!(hyper::body::Body::size_hint(request.body()).exact(), Some(2));
     }
