@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capsule_hdk::{CallError, Contract, Function};
+use capsule_hdk::{CallError, Contract, Function, HostFunction, Reply, Stream};
 use futures_util::future::join_all;
 
 use crate::support::{DEADLINE, TRICKS, WAITS, config, function_with, tricks, try_function, waiting};
@@ -170,6 +170,40 @@ async fn on_stop_of_fresh_instances_runs_before_the_function_has_stopped() {
     }
     function.stop(DEADLINE).await;
     assert_eq!(output.text(capsule_hdk::Stream::Stdout), "stop\n".repeat(3));
+}
+
+/// The clock of this test stands, and jumps to the next timer when nothing else is left to do.
+#[tokio::test(start_paused = true)]
+async fn instances_that_nobody_uses_are_let_go_and_hear_of_it() {
+    let (mut functions, permits) = waiting();
+    functions.add(HostFunction::new("print", Reply::Nothing, |context, []: [&[u8]; 0]| {
+        context.print(Stream::Stdout, &[b"OnStop\n"]);
+        Ok(Vec::new())
+    }));
+    let wat = WAITS.replacen("(module", r#"(module (import "env" "print" (func $print (result i32)))"#, 1);
+    let wat = wat.replacen("(func (export", r#"(func (export "OnStop") (drop (call $print))) (func (export"#, 1);
+    let (mut settings, output) = config(Contract::Instances(3));
+    settings.limits.call_timeout = None;
+    let function = function_with(&wat, settings, &functions).unwrap();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let function = function.clone();
+            tokio::spawn(async move { function.handle("").await })
+        })
+        .collect();
+    while function.stats().instances < 3 {
+        tokio::task::yield_now().await;
+    }
+    permits.add_permits(3);
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), "let go");
+    }
+    assert_eq!((function.stats().instances, output.text(Stream::Stdout).as_str()), (3, ""));
+    tokio::time::sleep(DEADLINE).await;
+    // The last one stays: it has the state.
+    assert_eq!((function.stats().instances, output.text(Stream::Stdout).as_str()), (1, "OnStop\nOnStop\n"));
+    function.stop(DEADLINE).await;
+    assert_eq!(output.text(Stream::Stdout), "OnStop\n".repeat(3));
 }
 
 /// There is one place for an instance: calls of fresh instances wait for it, and their time limit begins when they have it.
