@@ -117,20 +117,27 @@ impl Modules {
                 }
             }
         });
-        let mut chunks = pin!(chunks);
-        while let Some(chunk) = chunks.next().await {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(error) => {
+        let (mut chunks, mut stored) = (pin!(chunks), pin!(stored));
+        loop {
+            // The thread may have an answer before the stream has ended: a module that is too large.
+            let chunk = tokio::select! {
+                biased;
+                answer = &mut stored => return answer,
+                chunk = chunks.next() => chunk,
+            };
+            match chunk {
+                None => break,
+                Some(Ok(chunk)) => {
+                    if sender.send(Piece::Chunk(chunk)).await.is_err() {
+                        return stored.await;
+                    }
+                }
+                Some(Err(error)) => {
                     drop(sender);
                     // It ends without an end of the module, and removes what there is.
                     let _ = stored.await;
                     return Err(broken_off().with_source(error));
                 }
-            };
-            if sender.send(Piece::Chunk(chunk)).await.is_err() {
-                // The thread has an answer already.
-                return stored.await;
             }
         }
         // As above: the answer comes in any case.
