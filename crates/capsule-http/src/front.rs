@@ -142,28 +142,28 @@ pub(crate) async fn read(mut body: Incoming, limit: usize, advice: &str) -> Resu
     Ok(first.unwrap_or_else(|| whole.freeze()))
 }
 
-/// The answer to what a call came to.
-pub(crate) fn outcome(result: Result<Bytes, CallError>, id: &str) -> Answer {
+/// The answer to what a call came to. `function` is who was called, on a server of many.
+pub(crate) fn outcome(result: Result<Bytes, CallError>, id: &str, function: Option<&str>) -> Answer {
     match result {
         Ok(document) => document::to_answer(&document).unwrap_or_else(|problem| {
-            tracing::warn!(request_id = id, "the module's answer is not valid: {problem}");
+            tracing::warn!(function, request_id = id, "the module's answer is not valid: {problem}");
             answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the module's answer is not valid: {problem}"))
         }),
         Err(error) => {
-            log(&error, id);
+            log(&error, id, function);
             answer::error(&error)
         }
     }
 }
 
 /// What went wrong in a call, for the operator. Load is counted, not logged.
-pub(crate) fn log(error: &CallError, id: &str) {
+pub(crate) fn log(error: &CallError, id: &str, function: Option<&str>) {
     match (error.fault(), error.trap()) {
         (Fault::Load | Fault::Caller, _) => {}
-        (Fault::Runner, _) => tracing::error!(request_id = id, "{error}"),
+        (Fault::Runner, _) => tracing::error!(function, request_id = id, "{error}"),
         (_, Some(trap)) if !trap.backtrace.is_empty() => {
-            tracing::warn!(request_id = id, "{error}\n{}", trap.backtrace.trim_end());
+            tracing::warn!(function, request_id = id, "{error}\n{}", trap.backtrace.trim_end());
         }
-        _ => tracing::warn!(request_id = id, "{error}"),
+        _ => tracing::warn!(function, request_id = id, "{error}"),
     }
 }

@@ -190,6 +190,9 @@ impl FaasApp {
         id: &HeaderValue,
         begin: Instant,
     ) -> Routed {
+        if request.method() == Method::CONNECT {
+            return answers::problem(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy", None).into();
+        }
         if let Some(module) = &self.module {
             self.tokens.remove(request.headers_mut());
             // What this server has taken for its id.

@@ -70,19 +70,22 @@ pub(super) async fn call(
         call = call.with_companion(Arc::new(Trail::new(HOPS, way)));
     }
     let Some(result) = app.drain.unless_over(placed.call(call)).await else { return stopping(Some(key)) };
-    let mut answer = outcome(result, id);
+    let mut answer = outcome(result, id, &key);
     if let Ok(revision) = HeaderValue::from_str(key.revision.as_str()) {
         answer.headers_mut().insert(REVISION, revision);
     }
     Answered { answer, by: Some(key) }
 }
 
-fn outcome(result: Result<FunctionReply, CallError>, id: &str) -> Answer {
-    match result {
-        Ok(FunctionReply::Inside(document)) => front::outcome(Ok(document), id),
-        Ok(FunctionReply::Child(answer)) => answer.map(Full::new),
-        Err(error) => front::outcome(Err(error), id),
-    }
+fn outcome(result: Result<FunctionReply, CallError>, id: &str, by: &Key) -> Answer {
+    let result = match result {
+        Ok(FunctionReply::Child(answer)) => return answer.map(Full::new),
+        Ok(FunctionReply::Inside(document)) => Ok(document),
+        Err(error) => Err(error),
+    };
+    // Who it was is written down only where something is logged.
+    let failed = result.is_err().then(|| by.to_string());
+    front::outcome(result, id, failed.as_deref())
 }
 
 fn stopping(by: Option<Key>) -> Answered {

@@ -122,7 +122,7 @@ impl FaasSettings {
         problems: &mut Problems,
     ) -> Option<FaasSettings> {
         if !parsed.switch(&FAAS) {
-            for flag in [DATA_DIR, FUNCTIONS, ALLOW_PATH, METRICS_PORT] {
+            for flag in [DATA_DIR, FUNCTIONS, ALLOW_PATH, MAX_MODULE, METRICS_PORT] {
                 if parsed.is_given(&flag) {
                     problems.push(Problem::new(format!("`--{}` is given without `--faas`", flag.name)));
                 }

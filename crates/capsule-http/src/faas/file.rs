@@ -27,8 +27,8 @@ impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Applied { done: 0, failed: 0 } => f.write_str("nothing has changed"),
-            Applied { done, failed: 0 } => write!(f, "{done} changes"),
-            Applied { done, failed } => write!(f, "{done} changes, {failed} failed"),
+            Applied { done, failed: 0 } => write!(f, "{done} done"),
+            Applied { done, failed } => write!(f, "{done} done, {failed} failed"),
         }
     }
 }

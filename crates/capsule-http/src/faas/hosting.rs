@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use capsule_cmd::capabilities::{ALLOW_HOSTS, Capabilities, ENV, PASS_ENV, PassEnv};
+use capsule_cmd::capabilities::{ALLOW_HOSTS, Capabilities, DIR, ENV, PASS_ENV, PassEnv};
 use capsule_cmd::download::{self, AuthHeader, Options};
 use capsule_cmd::flags::{Flag, Kind, Scope, Table};
 use capsule_cmd::limits::{Instances, Limits};
@@ -46,6 +46,8 @@ pub(super) struct Hosting {
     redis: bool,
     /// Folders that no function is given: they hold what belongs to the server.
     private: Vec<PathBuf>,
+    /// Folders that the operator has named nevertheless.
+    lent: Vec<PathBuf>,
     /// Bytes of a module.
     max_module: u64,
 }
@@ -75,6 +77,7 @@ impl Hosting {
             variables: environment::of_module(own, &names, &[]),
             redis: ["REDIS_URI", "REDIS_ADDR"].iter().any(|name| std::env::var_os(name).is_some()),
             private: private.iter().map(|path| real(path)).collect(),
+            lent: if parsed.is_given(&DIR) { lent(parsed) } else { Vec::new() },
             max_module,
         }
     }
@@ -92,7 +95,7 @@ impl Hosting {
         let mut problems = Problems::new();
         let mut given = Capabilities::read(parsed, &mut problems);
         problems.finish().map_err(|error| refusal(&error.to_string()))?;
-        if !parsed.is_given(&capsule_cmd::capabilities::DIR) {
+        if !parsed.is_given(&DIR) {
             given.folders.clear();
         }
         for folder in &given.folders {
@@ -115,6 +118,9 @@ impl Hosting {
     /// A folder that holds what is the server's own is no function's, nor is one inside of that.
     fn check_folder(&self, folder: &Path) -> Result<(), Refusal> {
         let folder = real(folder);
+        if self.lent.contains(&folder) {
+            return Ok(());
+        }
         match self.private.iter().find(|private| private.starts_with(&folder) || folder.starts_with(private)) {
             Some(_) => Err(refusal(&format!(
                 "`-dir`: `{}` holds files of the server, such as its data or its keys; name another folder",
@@ -210,6 +216,12 @@ impl Platform for Hosting {
             fetched.map_err(|error| FaasError::new(FaasErrorKind::Invalid, cut(&format!("{error:#}"))))
         })
     }
+}
+
+/// The folders of `--dir`.
+fn lent(parsed: &Parsed) -> Vec<PathBuf> {
+    let given = Capabilities::read(parsed, &mut Problems::new()).folders;
+    given.iter().map(|folder| real(&folder.host)).collect()
 }
 
 /// Downloads to a file of its own, which is gone when its bytes are read.
@@ -318,6 +330,14 @@ mod tests {
         assert!(
             hosting.capabilities(&spec(&["-wasm=a"]), &hosting.read(&spec(&["-wasm=a", "-dir=/usr"])).unwrap()).is_ok()
         );
+        let named = format!("--dir={}", home.path().display());
+        let lent = super::tests::hosting(&["--faas", &named], &[&data]);
+        for args in [&["-wasm=a"][..], &["-wasm=a", &named]] {
+            assert!(
+                lent.capabilities(&spec(args), &lent.read(&spec(args)).unwrap()).is_ok(),
+                "the operator has named it"
+            );
+        }
         let long = format!("-callTimeout={}", "x".repeat(10_000));
         assert!(refused(&hosting, &["-wasm=a", &long]).len() < 600);
     }

@@ -22,6 +22,10 @@ struct Counted {
     cold_starts: Histogram,
 }
 
+/// Name, help, and where the numbers are.
+type HistogramFamily = (&'static str, &'static str, fn(&Counted) -> &Histogram);
+type GaugeFamily = (&'static str, &'static str, fn(&Counted) -> u64);
+
 /// The counters of all functions together, for the server's own lines.
 pub(super) fn sum(processes: &[ProcessStats]) -> Stats {
     let mut sum = Stats::default();
@@ -52,7 +56,7 @@ pub(super) fn text(processes: &[ProcessStats]) -> String {
         .collect();
     let mut text = String::with_capacity(labelled.len() * 4096);
     calls(&mut text, &labelled);
-    let histograms: [(&str, &str, fn(&Counted) -> &Histogram); 2] = [
+    let histograms: [HistogramFamily; 2] = [
         (
             "capsule_function_call_duration_seconds",
             "Time of a call of the function, waiting for an instance included.",
@@ -68,7 +72,7 @@ pub(super) fn text(processes: &[ProcessStats]) -> String {
         head(&mut text, name, "histogram", help);
         labelled.iter().for_each(|(labels, counted)| histogram(&mut text, name, labels, of(counted)));
     }
-    let gauges: [(&str, &str, fn(&Counted) -> u64); 4] = [
+    let gauges: [GaugeFamily; 4] = [
         ("capsule_function_processes", "Indexes of the revision.", |counted| counted.processes),
         ("capsule_function_processes_awake", "Indexes that do not sleep.", |counted| counted.awake),
         ("capsule_function_instances", "Instances of the module that exist.", |counted| counted.calls.instances as u64),

@@ -4,6 +4,13 @@
 
 mod answers;
 mod clients;
+mod faas_admin;
+mod faas_calls;
+mod faas_docs;
+mod faas_file;
+mod faas_keep;
+mod faas_load;
+mod faas_observe;
 mod faas_scenario;
 mod faas_support;
 mod functions;
