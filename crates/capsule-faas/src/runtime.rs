@@ -4,7 +4,7 @@
 //! in child processes. A command is one task that ends whatever becomes of its caller: it plans a change on the registry, writes it to the store,
 //! then makes it visible to calls at one stroke. Calls read the registry and never wait for a command.
 //!
-//! - [`Faas`]: the server; commands in `commands.rs`, calls in `calls.rs`, what is seen from outside in `observe.rs`.
+//! - [`Faas`]: the server; commands in `commands.rs`, `starts.rs` and `writing.rs`, calls in `calls.rs`, what is seen from outside in `observe.rs`.
 //! - [`Platform`]: what the program around it decides, such as what flags mean.
 //! - [`Children`]: which child processes there may be; `child.rs` starts, calls and ends them.
 //! - `lives.rs`: starts, stops and the timer of idle functions.
@@ -20,7 +20,9 @@ mod logs;
 mod observe;
 mod platform;
 mod process;
+mod starts;
 mod stats;
+mod writing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -54,6 +56,7 @@ use child::Spawner;
 use compiled::Compiled;
 use logs::{Feed, Log};
 use process::Process;
+use writing::Commands;
 
 /// How a server of functions is set up.
 #[non_exhaustive]
@@ -111,8 +114,7 @@ pub struct Faas {
 pub(crate) struct Inner {
     config: FaasConfig,
     state: RwLock<State>,
-    /// One command at a time plans, writes and commits. Whoever changes the registry holds it.
-    commands: tokio::sync::Mutex<()>,
+    commands: Commands,
     compiled: Compiled,
     /// What the processes of a revision share, as long as one of them is awake.
     shared: Mutex<HashMap<CacheId, Weak<Extensions>>>,
@@ -171,7 +173,7 @@ impl Faas {
         let inner = Arc::new(Inner {
             config,
             state: RwLock::new(state),
-            commands: tokio::sync::Mutex::default(),
+            commands: Commands::new(),
             compiled: Compiled::default(),
             shared: Mutex::default(),
             feed: Feed::new(),

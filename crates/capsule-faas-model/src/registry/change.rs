@@ -89,7 +89,7 @@ impl Registry {
     /// An entry or route is not at the version that the change was planned on, or a process that is to get a name has
     /// ended. Then nothing has happened.
     pub fn commit(&mut self, change: Change) -> Result<Vec<ProcessId>, Stale> {
-        if !change.writes.iter().all(|write| self.is_current(write)) {
+        if !self.fits(&change) {
             return Err(Stale);
         }
         let mut released = Vec::new();
@@ -127,6 +127,11 @@ impl Registry {
             }
         }
         Ok(ended)
+    }
+
+    /// Whether a change can be committed now: all that it touches is as it was when it was planned.
+    pub fn fits(&self, change: &Change) -> bool {
+        change.writes.iter().all(|write| self.is_current(write))
     }
 
     fn is_current(&self, write: &Write) -> bool {

@@ -15,7 +15,6 @@ use http::Response;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use super::child::{self, Failed};
 use super::error::{FaasError, FaasErrorKind};
 use super::hops;
 use super::lives::late;
@@ -41,9 +40,6 @@ pub enum FunctionReply {
     /// gave none.
     Child(Response<Bytes>),
 }
-
-/// How often a call is sent to a child process that has not received it before.
-const TRIES: usize = 3;
 
 /// A call that has its function, which is awake and waits for it. Dropped without a call, it is as if it had not been.
 pub struct Placed {
@@ -133,7 +129,11 @@ impl Faas {
 
 impl Inner {
     /// Waits until the call is let in.
-    async fn admit(self: &Arc<Self>, selector: &Selector, hops: Option<&str>) -> Result<(Running, Key), FaasError> {
+    pub(super) async fn admit(
+        self: &Arc<Self>,
+        selector: &Selector,
+        hops: Option<&str>,
+    ) -> Result<(Running, Key), FaasError> {
         let pick = self.pick(selector);
         let mut process = match self.place(selector, pick, hops)? {
             Place::Go(running, key) => return Ok((running, key)),
@@ -201,15 +201,6 @@ impl Inner {
         }
     }
 
-    /// Waits until a child that refuses connections has ended.
-    async fn replace(self: &Arc<Self>, process: &Arc<Process>, transport: Option<Arc<Transport>>) {
-        let Some(transport) = transport else { return };
-        let Transport::Child(child) = &*transport else { return };
-        let exit = child.let_end().await;
-        let effect = process.died(self.now(), &transport, exit.is_good(), &format!("the child process {exit}"));
-        self.carry_out(process, effect);
-    }
-
     /// Refuses a call that would wait for itself: as many calls of the function as it has instances are waiting for this one.
     fn refuse_loop(&self, process: &Process, key: &Key, hops: &str) -> Result<(), FaasError> {
         let visits = hops::visits(hops, self.server, process.id);
@@ -232,11 +223,11 @@ impl Inner {
 }
 
 /// A call that was let in; dropped when it is over.
-struct Running {
-    inner: Arc<Inner>,
-    process: Arc<Process>,
+pub(super) struct Running {
+    pub(super) inner: Arc<Inner>,
+    pub(super) process: Arc<Process>,
     /// There when a call is let in.
-    transport: Option<Arc<Transport>>,
+    pub(super) transport: Option<Arc<Transport>>,
 }
 
 impl Running {
@@ -248,7 +239,7 @@ impl Running {
             return self.run(&transport, call).await;
         }
         let handle = self.inner.runtime.clone();
-        RunOn { future: Some(Box::pin(async move { self.run(&transport, call).await })), handle }.await
+        RunOn::new(async move { self.run(&transport, call).await }, handle).await
     }
 
     async fn run(&self, transport: &Transport, call: Call) -> Result<Bytes, CallError> {
@@ -259,59 +250,6 @@ impl Running {
         let result = inside.function.call(call).await;
         self.process.latency.observe(began.elapsed());
         result
-    }
-
-    /// Calls a child. A request that it has not received goes to the next one that runs: one that refuses connections is
-    /// ending, or is ended here.
-    async fn call_child(
-        self,
-        selector: &Selector,
-        hops: Option<&str>,
-        call: Call,
-    ) -> Result<Response<Bytes>, CallError> {
-        let inner = Arc::clone(&self.inner);
-        let mut running = self;
-        for tries in 1.. {
-            let (process, transport) = (Arc::clone(&running.process), running.transport.clone());
-            let what = match running.forward(call.clone()).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failed::Call(error)) => return Err(error),
-                Err(Failed::Refused(_)) if tries < TRIES => {
-                    inner.replace(&process, transport).await;
-                    None
-                }
-                Err(Failed::NotSent(_)) if tries < TRIES => None,
-                Err(Failed::NotSent(what) | Failed::Refused(what)) => Some(format!("takes no calls: {what}")),
-                Err(Failed::Broken(what)) => Some(what),
-            };
-            if let Some(what) = what {
-                tracing::warn!(function = &*process.label, "the child process {what}");
-                return Ok(child::bad_gateway(&what));
-            }
-            running = match inner.admit(selector, hops).await {
-                Ok((running, _)) => running,
-                Err(error) => return Ok(child::not_placed(&error)),
-            };
-        }
-        Err(CallError::Runner("a call was neither sent nor given up".into()))
-    }
-
-    /// The call of a child. Like one in the server's process it goes on when nobody waits for it any more.
-    async fn forward(self, call: Call) -> Result<Response<Bytes>, Failed> {
-        let Some(transport) = self.transport.clone() else {
-            return Err(Failed::NotSent("it has ended".into()));
-        };
-        let (fresh, handle) = (transport.is_fresh(), self.inner.runtime.clone());
-        let exchange = async move {
-            let Transport::Child(child) = &*transport else {
-                return Err(Failed::NotSent("it is none".into()));
-            };
-            let began = Instant::now();
-            let result = child.proxy.call(&call).await;
-            self.process.latency.observe(began.elapsed());
-            result
-        };
-        if fresh { exchange.await } else { RunOn { future: Some(Box::pin(exchange)), handle }.await }
     }
 }
 
@@ -324,9 +262,15 @@ impl Drop for Running {
 }
 
 /// A future that goes on in a task of its own when it is dropped before its end.
-struct RunOn<F: Future<Output: Send> + Send + 'static> {
+pub(super) struct RunOn<F: Future<Output: Send> + Send + 'static> {
     future: Option<Pin<Box<F>>>,
     handle: Handle,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> RunOn<F> {
+    pub(super) fn new(future: F, handle: Handle) -> RunOn<F> {
+        RunOn { future: Some(Box::pin(future)), handle }
+    }
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Future for RunOn<F> {

@@ -7,10 +7,13 @@
 //! - `path.rs`: which executables are allowed. `arguments.rs`: the words that they get.
 //! - `spawn.rs`: from a command to a process that is tied to the server, see also [`shim`](crate::shim).
 //! - `supervise.rs`: one task for each child, which ends it, reaps it, and says how it ended.
-//! - `lines.rs`: its output, line by line. `proxy.rs`: calls.
+//! - `lines.rs`: its output, line by line.
+//! - `lives.rs`: from a specification to a child; `calls.rs`, `proxy.rs`: its calls.
 
 mod arguments;
+mod calls;
 mod lines;
+mod lives;
 mod path;
 mod proxy;
 mod spawn;
@@ -33,7 +36,7 @@ use super::logs::Tee;
 use crate::modules::Stored;
 pub(crate) use arguments::Arguments;
 pub(crate) use path::executable;
-pub(crate) use proxy::{Failed, Proxy, bad_gateway, not_placed};
+pub(crate) use proxy::{Failed, Proxy};
 pub(crate) use spawn::Spawner;
 use supervise::{Exit, Supervisor};
 

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
-use super::child::{self, Arguments, Child, Spawner, Start};
 use super::error::{FaasError, FaasErrorKind};
 use super::logs::Tee;
 use super::process::{Inside, Process, Transport};
@@ -65,24 +64,7 @@ impl Inner {
         result
     }
 
-    /// Sees to it that the end of a child is noticed.
-    fn mourn(self: &Arc<Self>, process: &Arc<Process>, transport: &Arc<Transport>) {
-        let Transport::Child(child) = &**transport else { return };
-        let ended = child.ended();
-        // Neither server nor child live longer because of it.
-        let (inner, process, transport) = (Arc::downgrade(self), Arc::clone(process), Arc::downgrade(transport));
-        self.runtime.spawn(async move {
-            let exit = ended.await;
-            let (Some(inner), Some(transport)) = (inner.upgrade(), transport.upgrade()) else { return };
-            let why = format!("the child process {exit}");
-            let effect = process.died(inner.now(), &transport, exit.is_good(), &why);
-            if process.lock().life.status() == Status::Killed {
-                tracing::warn!(function = &*process.label, "{why}");
-            }
-            inner.carry_out(&process, effect);
-        });
-    }
-
+    /// Brings up what a process runs on.
     async fn make(self: &Arc<Self>, process: &Process) -> Result<Transport, FaasError> {
         match &process.spec.path {
             None => self.make_inside(process).await.map(Transport::Inside),
@@ -90,49 +72,8 @@ impl Inner {
         }
     }
 
-    /// Starts the child process of a function.
-    async fn make_child(self: &Arc<Self>, process: &Process, path: &str) -> Result<Child, FaasError> {
-        let stored = self.stored(process)?;
-        let (inner, path) = (Arc::clone(self), path.to_owned());
-        let files = tokio::task::spawn_blocking(move || {
-            let executable = child::executable(inner.config.children.as_ref(), &path)?;
-            let failed = |error| FaasError::new(FaasErrorKind::Runner, format!("no file for the module: {error}"));
-            Ok::<_, FaasError>((executable, child::module_file(&stored).map_err(failed)?))
-        });
-        let lost = |_| FaasError::new(FaasErrorKind::Runner, "the start was lost");
-        let (executable, (module, kept)) = files.await.map_err(lost)??;
-        // The path was allowed a moment ago, so this is there.
-        let children = self.config.children.as_ref().ok_or_else(FaasError::stopping)?;
-        let platform = &*self.config.platform;
-        let arguments = Arguments::of(&process.spec, platform);
-        let words = arguments.own.clone();
-        let config = platform.configure(&arguments.inside(&process.spec), &self.shared(process))?;
-        let start = Start {
-            children,
-            spawner: self.spawner()?,
-            key: &process.key,
-            is_own: std::fs::canonicalize(&children.executable).is_ok_and(|own| own == executable),
-            executable: &executable,
-            module: &module,
-            words,
-            sleep_after: process.sleep.after,
-            config,
-            output: self.output(process),
-        };
-        Child::start(start, kept).await
-    }
-
-    fn spawner(&self) -> Result<&Spawner, FaasError> {
-        if let Some(spawner) = self.spawner.get() {
-            return Ok(spawner);
-        }
-        let made = Spawner::start(self.runtime.clone());
-        let made = made.map_err(|error| FaasError::new(FaasErrorKind::Runner, format!("no thread: {error}")))?;
-        Ok(self.spawner.get_or_init(|| made))
-    }
-
     /// Where the output of a process goes.
-    fn output(&self, process: &Process) -> Arc<Tee> {
+    pub(super) fn output(&self, process: &Process) -> Arc<Tee> {
         Arc::new(Tee {
             function: Arc::clone(&process.label),
             process: process.id,
@@ -172,13 +113,8 @@ impl Inner {
         loaded.await.unwrap_or_else(|_| Err(FaasError::new(FaasErrorKind::Runner, "the module could not be compiled")))
     }
 
-    fn stored(&self, process: &Process) -> Result<Stored, FaasError> {
-        let digest = digest(process)?;
-        self.config.modules.get(&digest).ok_or_else(|| not_stored(&digest))
-    }
-
     /// What the process has in common with the others of its revision that are awake.
-    fn shared(&self, process: &Process) -> Arc<Extensions> {
+    pub(super) fn shared(&self, process: &Process) -> Arc<Extensions> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = shared.get(&process.cache).and_then(Weak::upgrade) {
             return found;
@@ -288,7 +224,7 @@ pub(super) async fn put_idle_to_sleep(inner: Weak<Inner>, earlier: Arc<Notify>) 
 }
 
 /// The module of a process.
-fn digest(process: &Process) -> Result<Digest, FaasError> {
+pub(super) fn digest(process: &Process) -> Result<Digest, FaasError> {
     let hash = process.spec.module.as_ref().map(ModuleHash::as_str);
     let digest = hash.and_then(|hash| hash.parse().ok());
     digest.ok_or_else(|| FaasError::new(FaasErrorKind::Invalid, "the record names no module"))

@@ -17,5 +17,6 @@ mod runtime_refusals;
 mod runtime_restart;
 mod runtime_scenario;
 mod runtime_sleep;
+mod runtime_starts;
 mod runtime_support;
 mod support;

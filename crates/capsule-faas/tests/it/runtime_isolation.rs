@@ -123,7 +123,8 @@ async fn no_call_fails_while_routes_revisions_and_indexes_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_does_not_end_the_call() {
     let world = World::new();
-    world.start("a", COMPUTES, &["-stopAfter=10"]).await.unwrap();
+    // Awake for the whole test: the call begins at once.
+    world.start("a", COMPUTES, &[]).await.unwrap();
     // Polled once, then dropped while the guest computes.
     assert_eq!(world.ask("a", "").now_or_never(), None);
     world.program.released.store(true, Ordering::SeqCst);
