@@ -124,7 +124,7 @@ fn every_client_has_a_host() {
     assert_eq!(headers(&absolute)["Host"], "target.example");
     let asterisk = document(&server, b"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     assert_eq!(asterisk["Method"], "OPTIONS");
-    assert_eq!(asterisk["Path"], "*");
+    assert_eq!((&asterisk["URI"], &asterisk["Path"]), (&"http://h/".into(), &"/".into()));
 }
 
 #[test]
