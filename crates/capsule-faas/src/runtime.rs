@@ -41,7 +41,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use calls::{Answer, FunctionReply};
+pub use calls::{Answer, FunctionReply, Placed};
 pub use child::Children;
 pub use error::{FaasError, FaasErrorKind};
 pub use logs::LogLine;

@@ -5,13 +5,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | the flags of this mode |
-//! | [`serve`] | from start to stop |
+//! | [`mod@serve`] | from start to stop |
 //! | [`app`] | which route answers a request |
 //! | [`admin`] | administration: what each route does and answers |
 //! | [`call`] | calls of functions |
 //! | [`tokens`] | who may administer |
 //! | [`hosting`] | what the arguments of a function mean, and what it may use |
-//! | [`file`] | the file of functions |
+//! | [`mod@file`] | the file of functions |
 //! | [`logs`] | lines of functions as a stream |
 //! | [`metrics`] | counters with the names of functions |
 //! | [`answers`] | errors and small documents as JSON |

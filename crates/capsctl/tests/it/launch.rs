@@ -38,7 +38,7 @@ fn launch(stub: &HttpStub, folder: &Path, words: &[&str]) -> Finished {
 fn functions_are_started_then_routes_set() {
     let (stub, folder) = (HttpStub::start().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(folder.path().join("functions.toml"), FILE).unwrap();
-    stub.answer_in_turn("/functions/start", ["hello/blue/0", "hello/green/0"].map(|key| done(key)));
+    stub.answer_in_turn("/functions/start", ["hello/blue/0", "hello/green/0"].map(done));
     stub.answer("/functions/route/hello", done(""));
     let url = stub.url("/functions/hello");
     let stdout = format!(
