@@ -13,7 +13,7 @@ use capsule_cmd::message::HintExt as _;
 use capsule_cmd::module_source::ModuleSource;
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::signals::Shutdown;
-use capsule_hdk::{Buffering, Function, Module, ProcessOutput};
+use capsule_hdk::{Buffering, Function, Module, ProcessOutput, Reach};
 use capsule_runner::{Mode, Runner};
 use tokio::net::TcpListener;
 
@@ -141,7 +141,7 @@ async fn function(
 ) -> anyhow::Result<Function> {
     let module = runner.load(source).await?;
     let name = source.path.file_stem().unwrap_or_default().to_string_lossy();
-    let settings = Runner::function_config(
+    let mut settings = Runner::function_config(
         &name,
         &config.limits,
         &config.capabilities,
@@ -149,6 +149,11 @@ async fn function(
         output,
         Buffering::Lines,
     );
+    let network = &mut settings.capabilities.network;
+    if config.parent.is_some() && network.reach == Reach::Operator {
+        // The function of a server of functions reaches no more than it would in that server's own process.
+        network.reach = Reach::Public;
+    }
     let function = runner.function(&module, settings)?;
     if !module.exports(names::CALL_HANDLE_HTTP) {
         return Err(no_http_handler(&module));

@@ -9,7 +9,7 @@ use capsule_faas_model::route::Weights;
 use capsule_hdk::Stream;
 use futures_util::future::join_all;
 
-use crate::child_support::{children, runs, text};
+use crate::child_support::{capsule_http, children, runs, text};
 use crate::runtime_support::{World, name, revision, selector, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,6 +69,28 @@ async fn commands_mean_the_same_for_children() {
     for pid in pids {
         until("a dropped child ends", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_opens_no_more_to_its_module_than_the_server() {
+    let world = World::with_children(children());
+    let wasm = format!("-wasm={}", capsule_test::guests::fixture("services.wat").unwrap().display());
+    let env = ["GREETING=hi".to_owned()];
+    world.start_child("a", &capsule_http(), &[&wasm], &env).await.unwrap();
+    let ask = async |place: &str, what: &str| text(&world.send(place, "POST", "/", &[("Host", "h")], what).await);
+    assert_eq!(ask("a", "eGREETING").await, "hi");
+    for variable in ["PATH", "HOME"] {
+        assert_eq!(ask("a", &format!("e{variable}")).await, r#""""#);
+    }
+    let refused = ask("a", "rCargo.toml").await;
+    assert!(refused.contains("--dir"), "{refused}");
+    // Nobody listens there; but that is not known to one who may not look.
+    let outbound = r#"h{"Method":"GET","URI":"http://127.0.0.1:9/"}"#;
+    let refused = ask("a", outbound).await;
+    assert!(refused.contains("--allowHosts"), "{refused}");
+    world.start_child("b", &capsule_http(), &[&wasm, "-allowHosts=127.0.0.1"], &env).await.unwrap();
+    let tried = ask("b", outbound).await;
+    assert!(!tried.contains("--allowHosts"), "{tried}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

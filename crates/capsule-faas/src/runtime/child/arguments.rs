@@ -3,6 +3,7 @@
 use capsule_faas_model::args::{FlagScope, FlagTable as _};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::spec::Spec;
+use capsule_hdk::Capabilities;
 
 use super::Start;
 use crate::runtime::platform::{Flags, Platform};
@@ -89,8 +90,7 @@ pub(crate) fn words(start: &Start<'_>, port: u16, own: Vec<String>) -> Vec<Strin
     let Key { name, revision, .. } = start.key;
     let mut words = vec![format!("-wasm={}", start.module.display()), format!("-httpPort={port}")];
     if start.is_own {
-        // Calls come through the server alone.
-        words.push(format!("-httpHost={}", super::HOST));
+        words.extend(closed(&start.config.capabilities));
     }
     words.push(format!("-parentEndpoint={}", start.children.parent_endpoint));
     words.push(format!("-moduleName={name}"));
@@ -99,6 +99,24 @@ pub(crate) fn words(start: &Start<'_>, port: u16, own: Vec<String>) -> Vec<Strin
         words.push(format!("-stopAfter={}", after.as_secs().saturating_add(LATER)));
     }
     words.extend(own);
+    words
+}
+
+/// What keeps a `capsule-http` of its own from opening more to its module than the server would: calls come through the server
+/// alone, and there is no folder, variable or address by default. That it reaches public addresses only it knows from
+/// `-parentEndpoint`. Words of the start body that say more come later.
+fn closed(capabilities: &Capabilities) -> Vec<String> {
+    let mut words = vec![format!("-httpHost={}", super::HOST)];
+    if capabilities.folders.is_empty() {
+        words.push("-dir=none".into());
+    }
+    // Names that a list of names can hold.
+    let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    let names: Vec<&str> = capabilities.environment.iter().map(|(name, _)| name.as_str()).filter(plain).collect();
+    words.push(format!("-passEnv={}", if names.is_empty() { "none".into() } else { names.join(",") }));
+    if !capabilities.network.allowed.is_empty() {
+        words.push(format!("-allowHosts={}", capabilities.network.allowed.join(",")));
+    }
     words
 }
 
