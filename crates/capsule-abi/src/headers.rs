@@ -205,12 +205,13 @@ fn write_canonical(out: &mut Vec<u8>, name: &str, level: Level) {
     if !name.bytes().all(is_token) {
         return json::write_text(out, canonical(name).as_bytes(), level);
     }
-    let mut start = true;
-    out.extend(name.bytes().map(|byte| {
-        let byte = if start { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
-        start = byte == b'-';
-        byte
-    }));
+    let start = out.len();
+    out.extend_from_slice(name.as_bytes());
+    let mut first = true;
+    for byte in &mut out[start..] {
+        *byte = if first { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        first = *byte == b'-';
+    }
 }
 
 #[cfg(test)]

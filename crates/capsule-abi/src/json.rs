@@ -52,9 +52,14 @@ pub(crate) fn write_lossy_string(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes the inside of a JSON string. Each byte that is not UTF-8 becomes one U+FFFD, as Go's JSON encoder does it.
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8], level: Level) {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return write_escaped(out, text, level);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => write_escaped(out, text, level),
+        Err(_) => write_lossy(out, bytes, level),
     }
+}
+
+#[cold]
+fn write_lossy(out: &mut Vec<u8>, bytes: &[u8], level: Level) {
     for chunk in bytes.utf8_chunks() {
         write_escaped(out, chunk.valid(), level);
         for _ in chunk.invalid() {

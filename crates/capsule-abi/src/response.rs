@@ -43,20 +43,31 @@ impl Body<'_> {
     }
 }
 
+/// A document whose headers are not read yet: most answers of a module have the headers of the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// One of [`STATUSES`]; 200 when the module gave none or 0.
+    pub status: u16,
+    /// What to send.
+    pub body: Body<'a>,
+    /// The JSON text of `Headers`, valid; `{}` when there is none.
+    pub headers: &'a str,
+}
+
 /// Reads a response document. A non-empty `TextBody` wins; else `JSONBody`, of which null, absent and `{}` are the same. There is
 /// no limit on the depth of `JSONBody`: it is never made into a tree.
 ///
 /// # Errors
-/// When the document is not JSON or a field has another type than it should, `TextBody` is not base64, the status is outside
-/// [`STATUSES`], or HTTP does not allow a header.
-pub fn parse(document: &[u8]) -> Result<Response<'_>, DocumentError> {
+/// When the document is not JSON or a field has another type than it should, `TextBody` is not base64, or the status is outside
+/// [`STATUSES`].
+pub fn read(document: &[u8]) -> Result<Document<'_>, DocumentError> {
     let (mut text, mut json, mut code) = (None, None, 0);
-    let mut headers = Vec::new();
+    let mut headers = "{}";
     Reader::new("response", document)?.document(|reader, name| {
         match &*name {
             "JSONBody" => json = Some(reader.compact()?).filter(|json| json != "null"),
             "TextBody" => text = reader.text()?,
-            "Headers" => headers = headers::read_object(reader)?,
+            "Headers" => headers = reader.raw()?,
             "StatusCode" => code = if reader.null()? { 0 } else { reader.number()? },
             _ => drop(reader.raw()?),
         }
@@ -69,12 +80,30 @@ pub fn parse(document: &[u8]) -> Result<Response<'_>, DocumentError> {
             .filter(|code| STATUSES.contains(code))
             .ok_or_else(|| DocumentError::new(format!("`StatusCode` is {code}, expected 200 to 999, or 0 for 200")))?,
     };
-    headers::check(&headers)?;
     let body = match (text, json) {
         (Some(text), _) if !text.is_empty() => Body::Text(Cow::Owned(body::read_base64("TextBody", &text)?)),
         (_, json) => Body::Json(json.unwrap_or(Cow::Borrowed("{}"))),
     };
-    Ok(Response { status, headers, body })
+    Ok(Document { status, body, headers })
+}
+
+/// Reads the `Headers` of a [`Document`].
+///
+/// # Errors
+/// When it is no object of texts and lists of texts, or HTTP does not allow one of them.
+pub fn read_headers(text: &str) -> Result<Vec<Header<'_>>, DocumentError> {
+    let headers = headers::read_object(&mut Reader::new("`Headers`", text.as_bytes())?)?;
+    headers::check(&headers)?;
+    Ok(headers)
+}
+
+/// Reads a response document and its headers.
+///
+/// # Errors
+/// As [`read`] and [`read_headers`].
+pub fn parse(document: &[u8]) -> Result<Response<'_>, DocumentError> {
+    let Document { status, body, headers } = read(document)?;
+    Ok(Response { status, headers: read_headers(headers)?, body })
 }
 
 /// Appends a response document. Headers with equal names become a list. The text of [`Body::Json`] is written as it is: it must
@@ -163,7 +192,7 @@ mod tests {
             (r#"{"TextBody":"*"}"#, "`TextBody` is not base64: Invalid symbol 42, offset 0."),
             (r#"{"Headers":{"A B":"c"}}"#, "\"A B\" is not a header name that HTTP allows"),
             (r#"{"Headers":{"A":"c\n"}}"#, "header `A` has a value that HTTP does not allow: \"c\\n\""),
-            (r#"{"Headers":{"A":1}}"#, "the response document is not valid: expected a text at byte 16"),
+            (r#"{"Headers":{"A":1}}"#, "the `Headers` document is not valid: expected a text at byte 5"),
         ] {
             assert_eq!(parse(document.as_bytes()).unwrap_err().to_string(), expected, "{document}");
         }

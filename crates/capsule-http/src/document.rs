@@ -3,32 +3,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use capsule_abi::headers::Header;
 use capsule_abi::request::{self, RequestParts};
 use capsule_abi::response::{self, Body};
 use http_body_util::Full;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response, StatusCode, Version};
+use hyper::{Response, StatusCode, Version};
 
 use crate::answer::{Answer, JSON, TEXT};
-
-/// Headers that belong to a connection or to the length of a message, not to an answer (RFC 9110 section 7.6.1): a module
-/// that sets them could smuggle a second answer.
-static NOT_THE_MODULES: [HeaderName; 9] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    TE,
-    TRAILER,
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+use crate::module_headers;
 
 /// Where a request came in, as far as its URI is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +23,9 @@ pub(crate) struct Origin<'a> {
     /// Path and query that the client asked for, where the head's are only a part of them.
     pub(crate) target: Option<&'a str>,
 }
+
+/// Bytes of most request documents without their bodies.
+const DOCUMENT: usize = 1024;
 
 /// The request document for a request and its body.
 pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, body: &[u8]) -> Vec<u8> {
@@ -63,7 +49,7 @@ pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, bod
         let others = others.map(|(name, value)| (name.as_str(), value.as_bytes()));
         std::iter::once(("host", origin.host.as_bytes())).chain(others)
     };
-    let mut document = Vec::new();
+    let mut document = Vec::with_capacity(body.len() + DOCUMENT);
     request::write(&mut document, &parts, headers);
     document
 }
@@ -86,9 +72,10 @@ const IN_A_HOST: [bool; 256] = {
 /// # Errors
 /// Why the host is not acceptable (section 3.2): a module could be shown another path than the one that was asked for.
 pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
-    let mut headers = head.headers.get_all(HOST).iter();
-    let header = headers.next();
-    if headers.next().is_some() {
+    // A look at every name takes less time than to find one by its hash.
+    let mut hosts = head.headers.iter().filter(|(name, _)| *name == HOST).map(|(_, host)| host);
+    let header = hosts.next();
+    if hosts.next().is_some() {
         return Err("the request has several `Host` headers");
     }
     if header.is_some_and(|host| !host.as_bytes().iter().all(|byte| IN_A_HOST[usize::from(*byte)])) {
@@ -100,7 +87,10 @@ pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
             let authority = authority.as_str();
             Ok(Some(Cow::Borrowed(authority.rsplit_once('@').map_or(authority, |(_, host)| host))))
         }
-        (None, Some(host)) if !host.is_empty() => Ok(Some(String::from_utf8_lossy(host.as_bytes()))),
+        (None, Some(host)) if !host.is_empty() => Ok(Some(match std::str::from_utf8(host.as_bytes()) {
+            Ok(host) => Cow::Borrowed(host),
+            Err(_) => String::from_utf8_lossy(host.as_bytes()),
+        })),
         (None, None) if head.version == Version::HTTP_11 => Err("the request has no `Host` header"),
         _ => Ok(None),
     }
@@ -111,9 +101,10 @@ pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
 /// # Errors
 /// One line that says what is wrong with the document.
 pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
-    let parsed = response::parse(document).map_err(|error| error.to_string())?;
-    let status = StatusCode::from_u16(parsed.status).map_err(|_| format!("`StatusCode` is {}", parsed.status))?;
-    let (body, content_type) = match parsed.body {
+    let read = response::read(document).map_err(|error| error.to_string())?;
+    let status = StatusCode::from_u16(read.status).map_err(|_| format!("`StatusCode` is {}", read.status))?;
+    let given = module_headers::of(read.headers)?;
+    let (body, content_type) = match read.body {
         Body::Text(bytes) => (Bytes::from(bytes.into_owned()), TEXT),
         Body::Json(Cow::Borrowed(text)) => (slice_of(document, text), JSON),
         Body::Json(Cow::Owned(text)) => (Bytes::from(text), JSON),
@@ -123,27 +114,24 @@ pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
     let mut answer = Response::new(Full::new(if bodyless { Bytes::new() } else { body }));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    let mut typed = bodyless;
-    let mut nominates = false;
-    for (name, value) in &parsed.headers {
-        let name: HeaderName = name.parse().map_err(|_| not_allowed(name))?;
-        nominates |= name == CONNECTION;
-        typed |= name == CONTENT_TYPE;
-        if !NOT_THE_MODULES.contains(&name) {
-            append(headers, name, value)?;
-        }
+    for (name, value) in &given.pairs {
+        let appended = headers.try_append(name.clone(), value.clone());
+        appended.map_err(|_| "it has more headers than an answer can hold")?;
     }
-    if nominates {
-        drop_nominated(headers, &parsed.headers);
-    }
-    if !typed {
+    if !bodyless && !given.typed {
         headers.append(CONTENT_TYPE, content_type);
     }
     Ok(answer)
 }
 
+/// Shorter bodies are copied: that takes less time than to share a buffer.
+const SHORT: usize = 512;
+
 /// The part of `document` that `text` is; `{}` of a document without body is none.
 fn slice_of(document: &Bytes, text: &str) -> Bytes {
+    if text.len() < SHORT {
+        return Bytes::copy_from_slice(text.as_bytes());
+    }
     let whole = document.as_ptr_range();
     let part = text.as_bytes().as_ptr_range();
     if whole.start <= part.start && part.end <= whole.end {
@@ -153,25 +141,10 @@ fn slice_of(document: &Bytes, text: &str) -> Bytes {
     }
 }
 
-/// `Connection` nominates further headers that belong to the connection alone (RFC 9110 section 7.6.1).
-fn drop_nominated(headers: &mut HeaderMap, given: &[Header<'_>]) {
-    let lists = given.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-    for name in lists.flat_map(|(_, list)| list.split(',')) {
-        headers.remove(name.trim());
-    }
-}
-
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), String> {
-    let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| not_allowed(name.as_str()))?;
-    headers.try_append(name, value).map(drop).map_err(|_| "it has more headers than an answer can hold".into())
-}
-
-fn not_allowed(name: &str) -> String {
-    format!("the header `{}` is not one that HTTP allows", name.escape_debug())
-}
-
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderName;
+
     use super::*;
 
     fn answer(document: &'static str) -> Answer {

@@ -27,6 +27,7 @@ mod front;
 mod idle;
 mod listener;
 mod metrics;
+mod module_headers;
 mod parent;
 mod request_id;
 mod serve;

@@ -5,16 +5,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::HeaderMap;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 
 /// The header in requests and answers.
-pub(crate) const HEADER: &str = "x-request-id";
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids of clients are replaced: they end up in logs.
 const MAX_LENGTH: usize = 128;
 
 /// The id for a request with these headers.
 pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
-    match headers.get(HEADER) {
+    match headers.iter().find(|(name, _)| *name == HEADER).map(|(_, value)| value) {
         Some(value) if is_sane(value.as_bytes()) => value.clone(),
         _ => new(),
     }

@@ -71,13 +71,23 @@ pub unsafe fn enter(pointer: *const u8, length: usize, handler: impl FnOnce(&[u8
     memory::keep(frame)
 }
 
+/// A buffer with the frame byte of a success.
+fn success() -> Vec<u8> {
+    let mut out = memory::frame();
+    out.push(frame::SUCCESS);
+    out
+}
+
 /// The frame of a result of bytes or text.
-pub fn bytes_frame<T: Into<Vec<u8>>, E: Display>(result: Result<T, E>) -> Vec<u8> {
+pub fn bytes_frame<T: AsRef<[u8]>, E: Display>(result: Result<T, E>) -> Vec<u8> {
     match result {
         Ok(bytes) => {
-            let mut bytes = bytes.into();
-            bytes.insert(0, frame::SUCCESS);
-            bytes
+            let bytes = bytes.as_ref();
+            let mut out = memory::frame();
+            out.reserve(bytes.len() + 1);
+            out.push(frame::SUCCESS);
+            out.extend_from_slice(bytes);
+            out
         }
         Err(error) => failure(&error),
     }
@@ -87,7 +97,7 @@ pub fn bytes_frame<T: Into<Vec<u8>>, E: Display>(result: Result<T, E>) -> Vec<u8
 pub fn json_frame<T: Serialize, E: Display>(result: Result<T, E>) -> Vec<u8> {
     match result {
         Ok(value) => {
-            let mut out = vec![frame::SUCCESS];
+            let mut out = success();
             match serde_json::to_writer(&mut out, &value) {
                 Ok(()) => out,
                 Err(error) => failure(&error),
@@ -101,7 +111,7 @@ pub fn json_frame<T: Serialize, E: Display>(result: Result<T, E>) -> Vec<u8> {
 pub fn response_frame<E: Display>(result: Result<Response, E>) -> Vec<u8> {
     match result {
         Ok(answer) => {
-            let mut out = vec![frame::SUCCESS];
+            let mut out = success();
             response::write(&mut out, answer.status(), answer.headers(), answer.document_body());
             out
         }

@@ -12,7 +12,7 @@ use capsule_abi::frame::Packed;
 /// Buffers that the host allocated and nobody has taken yet: seldom more than one.
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// The result of the last call.
+/// The result of the last call. Its buffer serves the next one too.
 static RESULT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// A buffer of `size` bytes for the host; the module owns it.
@@ -42,6 +42,19 @@ pub(crate) fn reclaim(address: usize) -> Option<Vec<u8>> {
     let mut buffers = lock(&BUFFERS);
     let index = buffers.iter().rposition(|buffer| buffer.as_ptr() as usize == address)?;
     Some(buffers.swap_remove(index))
+}
+
+/// Larger buffers are given back instead of used again.
+const LARGEST_KEPT: usize = 64 * 1024;
+
+/// An empty buffer for the frame of a result: that of the last one, which nobody reads any more.
+pub(crate) fn frame() -> Vec<u8> {
+    let mut buffer = std::mem::take(&mut *lock(&RESULT));
+    if buffer.capacity() > LARGEST_KEPT {
+        return Vec::new();
+    }
+    buffer.clear();
+    buffer
 }
 
 /// Keeps the frame of a result until the next call and says where it lies.
@@ -95,9 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn the_result_stays_until_the_next() {
+    fn the_result_stays_until_the_next_and_lends_it_its_buffer() {
         let packed = Packed::from_u64(keep(b"Shello".to_vec()));
         assert_eq!(packed.length, 6);
         assert_eq!(*lock(&RESULT), b"Shello");
+        let next = frame();
+        assert_eq!((next.len(), next.as_ptr() as usize as u32), (0, packed.pointer));
+        keep(vec![0; LARGEST_KEPT + 1]);
+        assert_eq!(frame().capacity(), 0);
     }
 }
