@@ -2,10 +2,11 @@
 #![cfg(unix)]
 
 use std::process::Command;
+use std::time::Duration;
 
 use capsule_hdk::{Contract, EngineConfig, Function, Host, HostFunction, HostFunctions, Module, Reply};
 
-use crate::support::{TRICKS, WAITS, config, function_with};
+use crate::support::{DEADLINE, TRICKS, WAITS, config};
 
 /// Set in the child.
 const CHILD: &str = "CAPSULE_TEST_CHILD";
@@ -75,12 +76,24 @@ async fn a_call_that_panicked_is_not_gone_on_with() {
     for panicking in [at_once, later] {
         let mut functions = HostFunctions::new();
         functions.add(panicking);
-        let function = function_with(WAITS, config(Contract::Instances(1)).0, &functions).unwrap();
+        let mut settings = EngineConfig::default();
+        settings.long_threads = 1;
+        let engine = capsule_hdk::Engine::new(&settings).unwrap();
+        let host = Host::new(&engine, &functions).unwrap();
+        let make = |text: &str, limit| {
+            let module = Module::from_bytes(&engine, "guest", text.as_bytes()).unwrap();
+            let (mut settings, _) = config(Contract::Instances(1));
+            settings.limits.call_timeout = Some(limit);
+            Function::new(&host, &module, settings).unwrap()
+        };
+        let function = make(WAITS, DEADLINE);
         let called = tokio::spawn({
             let function = function.clone();
             async move { function.handle("").await }
         });
         assert!(called.await.unwrap_err().is_panic());
+        // What was handed to the only thread for long calls comes before this call, which ends there.
+        make(TRICKS, Duration::from_millis(100)).handle("l").await.unwrap_err();
         // A new instance serves.
         assert_eq!(function.handle_json("").await.unwrap(), "");
         assert_eq!((function.stats().started, function.stats().instances), (2, 1));
