@@ -106,16 +106,23 @@ impl Outbound {
 /// A header that the host adds to every request of a call, in place of what the guest gives for it: by it a server sees that a
 /// call has come back to where it began. A runner gives it along as the companion of the call
 /// ([`Call::with_companion`](capsule_hdk::Call::with_companion)).
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trail {
     header: HeaderName,
     value: HeaderValue,
+    /// Held until the call has ended.
+    _guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Trail {
     /// A trail of this header.
     pub fn new(header: HeaderName, value: HeaderValue) -> Trail {
-        Trail { header, value }
+        Trail { header, value, _guard: None }
+    }
+
+    /// The same, which keeps something else until the call has ended: a call has one companion.
+    #[must_use]
+    pub fn keeping<T: Send + Sync + 'static>(self, guard: T) -> Trail {
+        Trail { _guard: Some(Box::new(guard)), ..self }
     }
 }
 

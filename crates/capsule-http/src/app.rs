@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use capsule_abi::names;
 use capsule_abi::response;
+use capsule_faas::runtime::hops;
 use capsule_hdk::{Call, CallError, Function, Kind};
+use capsule_hostfns::http::Trail;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 
@@ -75,9 +77,16 @@ impl App {
             Err((status, problem)) => return answer::text(status, problem),
         };
         let mut call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
-        if let Some(busy) = busy {
-            call = call.with_companion(Arc::new(busy));
-        }
+        // A child process passes the way of a call on, so that its server sees when the call comes back.
+        let way = if self.front.is_child { head.headers.get(hops::HEADER) } else { None };
+        call = match (way, busy) {
+            (Some(way), busy) => {
+                let header = HeaderName::from_static(hops::HEADER);
+                call.with_companion(Arc::new(Trail::new(header, way.clone()).keeping(busy)))
+            }
+            (None, Some(busy)) => call.with_companion(Arc::new(busy)),
+            (None, None) => call,
+        };
         let call = pin!(self.function.call(call));
         match self.drain.unless_over(call).await {
             Some(result) => front::outcome(result, id, None),

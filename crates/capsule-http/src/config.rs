@@ -214,6 +214,7 @@ impl Config {
             trusted_proxies: self.trusted_proxies.clone(),
             secure: self.tls.is_some(),
             address,
+            is_child: self.parent.is_some(),
         }
     }
 }

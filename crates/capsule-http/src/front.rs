@@ -31,6 +31,8 @@ pub(crate) struct Front {
     pub(crate) secure: bool,
     /// The address that the server listens on.
     pub(crate) address: SocketAddr,
+    /// It is the child process of a server of functions.
+    pub(crate) is_child: bool,
 }
 
 impl Front {
@@ -43,15 +45,29 @@ impl Front {
         id: &str,
         peer: SocketAddr,
     ) -> Result<Vec<u8>, Refused> {
-        let host = document::host(head).map_err(|problem| (StatusCode::BAD_REQUEST, problem.into()))?;
-        if head.method == Method::CONNECT {
-            return Err((StatusCode::NOT_IMPLEMENTED, "this server is not a proxy".into()));
-        }
-        let body =
-            if body.is_end_stream() { Bytes::new() } else { read(body, self.max_body, " (flag `--maxBody`)").await? };
+        let host = checked(head)?;
+        let body = self.take(body).await?;
+        Ok(self.written(head, host, target, &body, id, peer))
+    }
+
+    /// The body within the limit.
+    pub(crate) async fn take(&self, body: Incoming) -> Result<Bytes, Refused> {
+        if body.is_end_stream() { Ok(Bytes::new()) } else { read(body, self.max_body, " (flag `--maxBody`)").await }
+    }
+
+    /// The request document of a head that has been [`checked`], with what that has answered.
+    pub(crate) fn written(
+        &self,
+        head: &Parts,
+        host: Option<Cow<'_, str>>,
+        target: Option<&str>,
+        body: &[u8],
+        id: &str,
+        peer: SocketAddr,
+    ) -> Vec<u8> {
         let host = host.unwrap_or_else(|| self.address.to_string().into());
         let origin = Origin { scheme: self.scheme(head, peer), host: &host, target };
-        Ok(document::of_request(head, origin, id, &body))
+        document::of_request(head, origin, id, body)
     }
 
     /// `https` behind a trusted proxy that says so.
@@ -103,6 +119,15 @@ impl Front {
             request_id = id.to_str().unwrap_or_default(),
         );
     }
+}
+
+/// The host of a request that a module may see; none when it names none.
+pub(crate) fn checked(head: &Parts) -> Result<Option<Cow<'_, str>>, Refused> {
+    let host = document::host(head).map_err(|problem| (StatusCode::BAD_REQUEST, problem.into()))?;
+    if head.method == Method::CONNECT {
+        return Err((StatusCode::NOT_IMPLEMENTED, "this server is not a proxy".into()));
+    }
+    Ok(host)
 }
 
 /// The whole body, or why it is refused; `advice` says what sets the limit.

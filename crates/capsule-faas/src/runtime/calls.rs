@@ -56,6 +56,11 @@ impl Placed {
         &self.key
     }
 
+    /// Whether it is in a child process.
+    pub fn is_child(&self) -> bool {
+        self.again.is_some()
+    }
+
     /// The way of the call, this function included: what the requests that it sends have to carry in the header
     /// [`hops::HEADER`].
     pub fn hops(&self) -> &str {

@@ -1,6 +1,7 @@
 //! Calls of functions: from a request to the runtime and back, with the same documents as for a module that is served alone.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use capsule_faas::runtime::{FunctionReply, hops};
@@ -54,22 +55,36 @@ pub(super) async fn call(
     app.tokens.remove(&mut head.headers);
     let before = head.headers.remove(HOPS);
     let asked = path.map(|path| shorten(&mut head.uri, path));
-    let document = match app.front.document(&head, asked.as_deref(), body, id, peer).await {
-        Ok(document) => document,
+    let body = match front::checked(&head) {
+        Ok(_) => app.front.take(body).await,
+        Err(refused) => Err(refused),
+    };
+    let body = match body {
+        Ok(body) => body,
         Err(refused) => return answers::not_taken(refused).into(),
     };
     let before = before.as_ref().and_then(|value| value.to_str().ok());
-    let placed = match app.drain.unless_over(app.faas.place(selector, before)).await {
+    let placed = match app.drain.unless_over(pin!(app.faas.place(selector, before))).await {
         Some(Ok(placed)) => placed,
         Some(Err(error)) => return answers::failed(&error).into(),
         None => return stopping(None),
     };
     let key = placed.key().clone();
+    let way = HeaderValue::from_str(placed.hops()).ok();
+    if let Some(way) = way.clone().filter(|_| placed.is_child()) {
+        // The child adds it to what its module sends.
+        head.headers.insert(HOPS, way);
+    }
+    let document = match front::checked(&head) {
+        Ok(host) => app.front.written(&head, host, asked.as_deref(), &body, id, peer),
+        Err(refused) => return answers::not_taken(refused).into(),
+    };
+    drop(body);
     let mut call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
-    if let Ok(way) = HeaderValue::from_str(placed.hops()) {
+    if let Some(way) = way {
         call = call.with_companion(Arc::new(Trail::new(HOPS, way)));
     }
-    let Some(result) = app.drain.unless_over(placed.call(call)).await else { return stopping(Some(key)) };
+    let Some(result) = app.drain.unless_over(pin!(placed.call(call))).await else { return stopping(Some(key)) };
     let mut answer = outcome(result, id, &key);
     if let Ok(revision) = HeaderValue::from_str(key.revision.as_str()) {
         answer.headers_mut().insert(REVISION, revision);

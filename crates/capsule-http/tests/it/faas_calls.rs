@@ -145,6 +145,27 @@ fn a_function_that_calls_itself_is_refused_at_once() {
 }
 
 #[test]
+fn a_function_in_a_child_process_that_calls_itself_is_refused_too() {
+    let faas = Faas::start(&[]);
+    let local = format!("-allowHosts={}", faas.server.address());
+    for (name, path) in [("a", "capsule-http"), ("b", "")] {
+        let body = start_body(name, &module_path("services.wat"), &[&local, "-callTimeout=60s", "-stopAfter=60"], &[]);
+        let mut body: Value = serde_json::from_str(&body).unwrap();
+        body["path"] = json!(path);
+        assert_eq!(faas.admin("POST", "/functions/start", body.to_string()).status, 200);
+    }
+    let to = |name: &str, body: &str| {
+        let uri = faas.server.url(&format!("/functions/{name}"));
+        format!("h{}", json!({"Method": "POST", "URI": uri, "TextBody": body}))
+    };
+    for body in [to("a", "c"), to("b", &to("a", "c"))] {
+        let (status, text) = faas.call("a", &body);
+        assert!(status == 200 && text.contains("508") && text.contains("would wait for itself"), "{status} {text}");
+    }
+    assert!(faas.call("b", &to("a", "p")).1.contains("200"));
+}
+
+#[test]
 fn other_paths_lead_to_the_index_page_or_to_the_module_of_the_command_line() {
     let faas = Faas::start(&[]);
     let version = format!("Capsule {}[faas]", env!("CARGO_PKG_VERSION"));
