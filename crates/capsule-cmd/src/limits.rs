@@ -54,7 +54,7 @@ pub const QUEUE_TIMEOUT: Flag =
     limit("queueTimeout", "DURATION", Type::Duration, "10s", "How long a call may wait for a free instance.");
 /// `--maxInstances`.
 pub const MAX_INSTANCES: Flag =
-    limit("maxInstances", "N", Type::Count, "256", "Instances of all modules together in this process.")
+    limit("maxInstances", "N", Type::Count, "256", "Instances of all modules together in this process; a server of many functions (`--faas`) has 4096 when this is not given.")
         .scope(Scope::Runner);
 /// `--outboundTimeout`.
 pub const OUTBOUND_TIMEOUT: Flag =

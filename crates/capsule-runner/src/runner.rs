@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use capsule_cmd::capabilities::{CACHE_DIR, Capabilities, cache_dir};
 use capsule_cmd::download::{self, Options};
-use capsule_cmd::limits::Limits;
+use capsule_cmd::limits::{Limits, MAX_INSTANCES};
 use capsule_cmd::message::HintExt as _;
 use capsule_cmd::module_source::ModuleSource;
 use capsule_cmd::parse::Parsed;
@@ -24,9 +24,14 @@ use crate::{environment, settings};
 pub enum Mode {
     /// One module, one call: nothing is reserved ahead.
     Once,
-    /// A server.
+    /// A server of one module.
     Server,
+    /// A server of many modules: more instances by default.
+    ManyFunctions,
 }
+
+/// Instances that a server of many modules may have when nothing else is said: most of its functions keep one.
+const INSTANCES_OF_MANY: usize = 4096;
 
 /// What modules are loaded with and run on.
 pub struct Runner {
@@ -41,11 +46,13 @@ impl Runner {
     /// When the machine does not give what the settings ask for.
     pub fn new(parsed: &Parsed, limits: &Limits, mode: Mode) -> anyhow::Result<Runner> {
         let mut config = EngineConfig::default();
-        if let Some(count) = limits.max_instances.and_then(|count| usize::try_from(count).ok()) {
+        if mode == Mode::ManyFunctions && !parsed.is_given(&MAX_INSTANCES) {
+            config.max_instances = INSTANCES_OF_MANY;
+        } else if let Some(count) = limits.max_instances.and_then(|count| usize::try_from(count).ok()) {
             config.max_instances = count.max(1);
         }
         config.cache = cache_dir(parsed, |name| std::env::var_os(name));
-        config.pooling = mode == Mode::Server;
+        config.pooling = mode != Mode::Once;
         let engine = match Engine::new(&config) {
             // A home that cannot be written, as in many containers: nobody asked for a cache there.
             Err(error) if config.cache.is_some() && !parsed.is_given(&CACHE_DIR) => {

@@ -61,7 +61,7 @@ pub(crate) async fn serve(
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
     let hosting = Arc::new(hosting(parsed, &config, &settings));
     let starting = async {
-        let runner = Runner::new(parsed, &config.limits, Mode::Server)?;
+        let runner = Runner::new(parsed, &config.limits, Mode::ManyFunctions)?;
         let faas = open(&runner, &config, &settings, &hosting, &output, address).await?;
         if let Some(path) = &settings.functions {
             let applied = file::apply(&faas, &hosting, path, settings.max_module).await?;
