@@ -3,12 +3,16 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands for a terminal")]
 
 mod bench;
+mod drill;
+mod faas;
 mod guests;
 mod lint;
 mod pages;
+mod programs;
 mod step;
 mod test;
 mod tidy;
+mod timings;
 
 use std::process::ExitCode;
 
@@ -21,7 +25,11 @@ commands:
   lint                         formats, clippy, documentation, features, licences, known vulnerabilities, Go, tidy
   tidy                         what no compiler checks: dependencies between crates, papers, fixtures, flag pages
   bless                        write docs/flags-*.md from the programs
-  bench [http] [--rounds=N] [--seconds=N] [--json]   measure against a bare server in the same run
+  bench [http] [--rounds=N] [--seconds=N]   measure against a bare server in the same run
+  bench faas [--functions=N]   a hosted function against the same one served alone
+  bench density [--functions=N]   memory and first calls of many different functions in one server
+        all: [--json] [--programs=DIR]
+  drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 
 fn main() -> ExitCode {
@@ -42,6 +50,7 @@ fn run(arguments: &[String]) -> Result<()> {
     };
     match command {
         "bench" => bench::run(arguments),
+        "drill" => drill::run(arguments),
         "test" => test::run(arguments),
         "lint" => lint::run(arguments),
         "tidy" => tidy::run(arguments),

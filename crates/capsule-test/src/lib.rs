@@ -1,4 +1,4 @@
-//! The test harness: child processes, real servers on free ports, guests. A dev-dependency only, for Unix.
+//! The test harness: child processes, real servers on free ports, guests. For tests and developer commands alone, on Unix.
 //!
 //! | module | holds |
 //! |---|---|

@@ -1,103 +1,28 @@
 //! `bench http`: a module that answers a constant, against a bare hyper server with the same answer.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
+use capsule_test::server::HttpServer;
 
 use super::Options;
-use super::load::{Load, Server, build, median};
+use super::compare::{self, Candidate};
+use super::load::SERVER_CORE;
+use crate::programs;
 
-/// Connections that are measured.
-const CONNECTIONS: [usize; 2] = [32, 256];
-
-struct Candidate {
-    name: &'static str,
-    program: PathBuf,
-    arguments: Vec<&'static str>,
-}
+/// The cargo alias runs in the root of the project.
+const MODULE: &str = "functions/constant/constant.wasm";
 
 /// Measures and prints.
 pub(super) fn run(options: &Options) -> Result<()> {
-    let programs = build(&["capsule-http", "bench-floor"])?;
-    let serve = ["functions/constant/constant.wasm", "--httpHost=127.0.0.1"];
-    let candidate = |name, more: &[&'static str]| Candidate {
-        name,
-        program: programs.join("capsule-http"),
-        arguments: serve.iter().chain(more).copied().collect(),
+    let folder = programs::folder(options.programs.as_deref(), &["capsule-http", "bench-floor"])?;
+    let candidate = |name, program: &str, arguments: &'static [&'static str]| {
+        let path = folder.join(program);
+        let start = move || HttpServer::launch(programs::pinned(path.clone(), SERVER_CORE)?.args(arguments));
+        Candidate { name, path: "/", start: Box::new(start) }
     };
     let candidates = [
-        Candidate { name: "floor", program: programs.join("bench-floor"), arguments: Vec::new() },
-        candidate("capsule", &[]),
-        candidate("capsule fresh", &["--instances=fresh"]),
+        candidate("floor", "bench-floor", &[]),
+        candidate("capsule", "capsule-http", &[MODULE, "--httpHost=127.0.0.1"]),
+        candidate("capsule fresh", "capsule-http", &[MODULE, "--httpHost=127.0.0.1", "--instances=fresh"]),
     ];
-    let mut rows = Vec::new();
-    for connections in CONNECTIONS {
-        let mut loads: Vec<Vec<(Load, u64)>> = candidates.iter().map(|_| Vec::new()).collect();
-        for _ in 0..options.rounds {
-            for (candidate, loads) in candidates.iter().zip(&mut loads) {
-                let server = Server::start(&candidate.program, &candidate.arguments)?;
-                server.load("/", connections, 1)?;
-                let load = server.load("/", connections, options.seconds)?;
-                loads.push((load, server.resident()?));
-            }
-        }
-        let rate = |loads: &[(Load, u64)]| median(loads.iter().map(|(load, _)| load.requests_per_second).collect());
-        let time = |loads: &[(Load, u64)]| {
-            median(loads.iter().map(|(load, _)| load.processor_time.as_secs_f64() * 1e6).collect())
-        };
-        let (floor, floor_time) = (rate(&loads[0]), time(&loads[0]));
-        for (candidate, loads) in candidates.iter().zip(&loads) {
-            rows.push(Row {
-                name: candidate.name,
-                connections,
-                rate: rate(loads),
-                ratio: rate(loads) / floor,
-                processor_time: time(loads),
-                processor_ratio: floor_time / time(loads),
-                p50: median(loads.iter().map(|(load, _)| load.p50.as_secs_f64() * 1e6).collect()),
-                p99: median(loads.iter().map(|(load, _)| load.p99.as_secs_f64() * 1e6).collect()),
-                resident: median(loads.iter().map(|(_, resident)| *resident as f64 / 1024.0).collect()),
-            });
-        }
-    }
-    print(&rows, options.json);
-    Ok(())
-}
-
-struct Row {
-    name: &'static str,
-    connections: usize,
-    /// Requests per second.
-    rate: f64,
-    /// Of the floor's rate.
-    ratio: f64,
-    /// The server's processor time for a request in microseconds.
-    processor_time: f64,
-    /// The floor's processor time as a share of it.
-    processor_ratio: f64,
-    /// Microseconds.
-    p50: f64,
-    /// Microseconds.
-    p99: f64,
-    /// MiB.
-    resident: f64,
-}
-
-fn print(rows: &[Row], json: bool) {
-    if !json {
-        println!("server         connections  requests/s  ratio  cpu/request  ratio        p50        p99       RSS");
-    }
-    for row in rows {
-        let Row { name, connections, rate, ratio, processor_time, processor_ratio, p50, p99, resident } = row;
-        if json {
-            println!(
-                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"cpuMicroseconds":{processor_time:.2},"cpuRatio":{processor_ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}}}"#
-            );
-        } else {
-            println!(
-                "{name:<14} {connections:>11} {rate:>11.0} {ratio:>6.2} {processor_time:>10.2}us {processor_ratio:>6.2} \
-                 {p50:>8.0}us {p99:>8.0}us {resident:>6.1}MiB"
-            );
-        }
-    }
+    compare::run(&candidates, options)
 }

@@ -1,99 +1,42 @@
-//! A pinned server under load from a pinned wrk.
+//! Load on a pinned server from a pinned wrk.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use capsule_test::server::HttpServer;
+
+use crate::programs::processor_time;
 
 /// The server's core.
-const SERVER_CORE: &str = "0";
+pub(super) const SERVER_CORE: &str = "0";
 /// The load generator's.
 const CLIENT_CORE: &str = "1";
 
-/// A server that ends with this value.
-pub(crate) struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts `program` and waits for the line on stderr that names its address.
-    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<Server> {
-        let mut child = Command::new("taskset")
-            .args(["-c", SERVER_CORE])
-            .arg(program)
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start a server with `taskset` (package util-linux)")?;
-        let stderr = child.stderr.take().context("the server has no stderr")?;
-        let mut lines = BufReader::new(stderr).lines();
-        let mut seen = String::new();
-        for line in lines.by_ref() {
-            let line = line?;
-            if let Some(at) = line.find("http://") {
-                let address = line[at..].trim().to_owned();
-                // The rest is read, so that the server never waits for its log.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Server { child, address });
-            }
-            seen.push_str(&line);
-            seen.push('\n');
-        }
-        bail!("`{}` ended before it listened:\n{seen}", program.display());
+/// Puts load on a server.
+pub(super) fn load(server: &HttpServer, path: &str, connections: usize, seconds: u32) -> Result<Load> {
+    let before = processor_time(server)?;
+    let output = Command::new("taskset")
+        .args(["-c", CLIENT_CORE, "wrk", "--latency", "-t1"])
+        .args([format!("-c{connections}"), format!("-d{seconds}s"), server.url(path)])
+        .output()
+        .context("cannot start `wrk` (Debian package wrk)")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
+        bail!("the load failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
     }
-
-    /// Resident memory in KiB.
-    pub(crate) fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
-        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
-    }
-
-    /// Processor time that it has used so far.
-    fn processor_time(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in parentheses may hold anything; utime and stime are fields 14 and 15 (proc_pid_stat(5)).
-        let (_, fields) = stat.rsplit_once(')').context("an unexpected /proc/PID/stat")?;
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
-    }
-
-    /// Puts load on it.
-    pub(crate) fn load(&self, path: &str, connections: usize, seconds: u32) -> Result<Load> {
-        let before = self.processor_time()?;
-        let output = Command::new("taskset")
-            .args(["-c", CLIENT_CORE, "wrk", "--latency", "-t1"])
-            .args([format!("-c{connections}"), format!("-d{seconds}s"), format!("{}{path}", self.address)])
-            .output()
-            .context("cannot start `wrk` (Debian package wrk)")?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
-            bail!("the load failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
-        }
-        let used = self.processor_time()? - before;
-        Load::parse(&text, used).with_context(|| format!("wrk printed something unexpected:\n{text}"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    let used = processor_time(server)? - before;
+    Load::parse(&text, used).with_context(|| format!("wrk printed something unexpected:\n{text}"))
 }
 
 /// What wrk measured.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) requests_per_second: f64,
+pub(super) struct Load {
+    pub(super) requests_per_second: f64,
     /// The server's processor time for one request: less disturbed by what else the machine does than the rate.
-    pub(crate) processor_time: Duration,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+    pub(super) processor_time: Duration,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
 }
 
 impl Load {
@@ -127,23 +70,9 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The middle one.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Builds packages of the workspace as users run them, and answers the folder of the programs.
-pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "--quiet"]);
-    for package in packages {
-        command.args(["--package", package]);
-    }
-    if !command.status().context("cannot start cargo")?.success() {
-        bail!("cargo build failed");
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(target.join("release"))
 }
 
 #[cfg(test)]

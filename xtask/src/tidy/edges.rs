@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-/// Any crate may use it in its tests.
+/// Any crate may use it in its tests, and developer commands for their servers.
 const HARNESS: &str = "capsule-test";
 
 /// Libraries, by the beginning of their name, and the crates that may use them.
@@ -38,7 +38,8 @@ pub(super) fn check(architecture: &str, metadata: &Value) -> Result<Vec<String>>
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let other = name(dependency);
             let for_tests = dependency["kind"] == "dev";
-            if own.contains(&other) && !allowed.contains(&other) && !(for_tests && other == HARNESS) {
+            let may_test = for_tests || !super::is_product(package);
+            if own.contains(&other) && !allowed.contains(&other) && !(may_test && other == HARNESS) {
                 problems
                     .push(format!("`{this}` depends on `{other}`, which the table in ARCHITECTURE.md does not allow"));
             }
