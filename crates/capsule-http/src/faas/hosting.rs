@@ -129,6 +129,14 @@ impl Hosting {
             None => Ok(()),
         }
     }
+
+    /// What is said of a file that is no module repeats how it begins: one with tokens or a key is not looked at.
+    fn check_module(&self, path: &Path) -> Result<(), Refusal> {
+        if self.private.contains(&real(path)) {
+            return Err(refusal(&format!("`-wasm`: `{}` is a file of the server, not a module", path.display())));
+        }
+        Ok(())
+    }
 }
 
 impl FlagTable for Hosting {
@@ -153,8 +161,14 @@ impl Platform for Hosting {
     fn demands(&self, spec: &Spec) -> Result<Demands, Refusal> {
         let parsed = self.read(spec)?;
         let instances = Limits::read(&parsed).instances;
+        let source = Source::of(parsed.text(&WASM), parsed.text(&URL))?;
+        if let Source::File(path) = &source
+            && spec.module.is_none()
+        {
+            self.check_module(path)?;
+        }
         Ok(Demands {
-            source: Source::of(parsed.text(&WASM), parsed.text(&URL))?,
+            source,
             sleep: Sleep {
                 after: parsed.duration(&STOP_AFTER).filter(|after| !after.is_zero()),
                 stateless: instances == Instances::Fresh,
@@ -337,6 +351,14 @@ mod tests {
                 lent.capabilities(&spec(args), &lent.read(&spec(args)).unwrap()).is_ok(),
                 "the operator has named it"
             );
+        }
+        let tokens = home.path().join("tokens");
+        std::fs::write(&tokens, "secret-token").unwrap();
+        std::fs::create_dir(home.path().join("other")).unwrap();
+        let guarded = super::tests::hosting(&["--faas"], &[&tokens]);
+        for path in [&tokens, &home.path().join("other/../tokens")] {
+            let message = refused(&guarded, &[&format!("-wasm={}", path.display())]);
+            assert!(message.ends_with("is a file of the server, not a module"), "{message}");
         }
         let long = format!("-callTimeout={}", "x".repeat(10_000));
         assert!(refused(&hosting, &["-wasm=a", &long]).len() < 600);
