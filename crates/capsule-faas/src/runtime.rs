@@ -123,6 +123,8 @@ pub(crate) struct Inner {
     spawner: OnceLock<Spawner>,
     /// True from the order to stop on.
     stopping: watch::Sender<bool>,
+    /// Sent to when the registry has changed: what followers of logs asked for may be gone, or have new processes.
+    changed: watch::Sender<()>,
     /// A process may fall asleep earlier than the timer knows.
     timer: Arc<Notify>,
     runtime: Handle,
@@ -179,6 +181,7 @@ impl Faas {
             feed: Feed::new(),
             spawner: OnceLock::new(),
             stopping: watch::Sender::new(false),
+            changed: watch::Sender::new(()),
             timer: Arc::default(),
             runtime: Handle::current(),
             origin: Instant::now(),

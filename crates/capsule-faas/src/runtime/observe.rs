@@ -129,11 +129,13 @@ impl Faas {
     /// Not found.
     pub fn follow(&self, selector: &Selector) -> Result<(Vec<Arc<LogLine>>, Follow), FaasError> {
         let lines = self.inner.feed.subscribe();
+        let changed = self.inner.changed.subscribe();
+        let processes = self.inner.selected(selector)?;
         let kept = self.inner.logs(selector)?;
         let seen = kept.last().map_or(0, |line| line.number);
         let inner = Arc::downgrade(&self.inner);
         let stopping = self.inner.stopping.subscribe();
-        Ok((kept, Follow { inner, selector: selector.clone(), lines, stopping, seen }))
+        Ok((kept, Follow { inner, selector: selector.clone(), processes, lines, changed, stopping, seen }))
     }
 
     /// The counters of all processes, in the order of their keys; each process once.
@@ -194,7 +196,10 @@ impl Inner {
 pub struct Follow {
     inner: Weak<Inner>,
     selector: Selector,
+    /// Whose lines are wanted, until the registry changes.
+    processes: Vec<ProcessId>,
     lines: broadcast::Receiver<Arc<LogLine>>,
+    changed: watch::Receiver<()>,
     stopping: watch::Receiver<bool>,
     /// Lines up to this number were in the answer.
     seen: u64,
@@ -208,16 +213,21 @@ impl Follow {
     pub async fn next(&mut self) -> Option<Arc<LogLine>> {
         loop {
             let received = tokio::select! {
-                received = self.lines.recv() => received,
+                biased;
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+                changed = self.changed.changed() => {
+                    changed.ok()?;
+                    self.processes = self.inner.upgrade()?.selected(&self.selector).ok()?;
+                    continue;
+                }
+                received = self.lines.recv() => received,
             };
             let line = match received {
                 Ok(line) => line,
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return None,
             };
-            let selected = self.inner.upgrade()?.selected(&self.selector).ok()?;
-            if line.number > self.seen && selected.contains(&line.process) {
+            if line.number > self.seen && self.processes.contains(&line.process) {
                 return Some(line);
             }
         }

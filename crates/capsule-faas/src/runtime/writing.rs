@@ -100,6 +100,7 @@ impl Inner {
         };
         // Only now it sees the new ones.
         self.timer.notify_one();
+        self.changed.send_replace(());
         for process in ended {
             let effect = process.lock().life.retire(self.now());
             self.carry_out(&process, effect);

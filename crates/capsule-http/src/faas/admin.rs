@@ -71,7 +71,7 @@ pub(super) async fn carry_out(
     }
     let mut subject = subject(admin);
     let result = match admin {
-        Admin::Logs(selector) => match logs::answer(&app.faas, selector, head.uri.query().unwrap_or_default()) {
+        Admin::Logs(selector) => match logs::answer(app, selector, head.uri.query().unwrap_or_default()) {
             Ok(answer) => return answer,
             Err(error) => Err(Failed::Faas(error)),
         },
@@ -147,7 +147,7 @@ async fn act(
                 let text = format!("the module is larger than {} bytes (flag `--maxModule`)", app.max_module);
                 return Err(Failed::Body((StatusCode::PAYLOAD_TOO_LARGE, text.into())));
             }
-            let _turn = app.starts.acquire().await;
+            let _turn = app.uploads.acquire().await;
             let stored = faas.upload(pieces(body)).await?;
             *subject = stored.to_string();
             answers::document(&json!({"module": stored.to_string()}))

@@ -37,8 +37,12 @@ pub(super) struct FaasApp {
     pub(super) front: Front,
     pub(super) metrics: Metrics,
     pub(super) drain: Drain,
-    /// Starts and uploads at the same time: each compiles a module.
+    /// Starts at the same time: each compiles a module.
     pub(super) starts: Semaphore,
+    /// Uploads at the same time. They wait for their clients, so starts do not wait for them.
+    pub(super) uploads: Semaphore,
+    /// Clients that follow logs at the same time.
+    pub(super) followers: Arc<Semaphore>,
     /// Bytes of a module.
     pub(super) max_module: u64,
     /// The function for all other paths, when there is no module for them.

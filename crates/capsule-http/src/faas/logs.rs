@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use capsule_faas::runtime::{Faas, FaasError, LogLine};
+use capsule_faas::runtime::{FaasError, LogLine};
 use capsule_faas_model::target::Selector;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http_body_util::{Either, Full, StreamBody};
-use hyper::Response;
 use hyper::body::Frame;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
 
-use super::answers::Body;
+use super::answers::{self, Body};
+use super::app::FaasApp;
 use crate::answer::TEXT;
 
 /// Lines as they come; the end when the function is dropped or the server stops.
@@ -27,26 +28,27 @@ struct Wanted {
     lines: Option<usize>,
 }
 
-/// The answer with the log of a function.
+/// The answer with the log of a function; 503 when as many clients follow logs as may.
 ///
 /// # Errors
 /// Not found, or invalid when the query says something else.
-pub(super) fn answer(faas: &Faas, selector: &Selector, query: &str) -> Result<Response<Body>, FaasError> {
+pub(super) fn answer(app: &FaasApp, selector: &Selector, query: &str) -> Result<Response<Body>, FaasError> {
     let wanted = read(query)?;
     let (kept, follow) = if wanted.follow {
-        let (kept, follow) = faas.follow(selector)?;
-        (kept, Some(follow))
+        let (kept, follow) = app.faas.follow(selector)?;
+        let Ok(place) = Arc::clone(&app.followers).try_acquire_owned() else { return Ok(too_many()) };
+        (kept, Some((follow, place)))
     } else {
-        (faas.logs(selector)?, None)
+        (app.faas.logs(selector)?, None)
     };
     let first = kept.len().saturating_sub(wanted.lines.unwrap_or(usize::MAX));
     let text: String = kept[first..].iter().map(line).collect();
     let body = match follow {
         None => Either::Left(Full::new(text.into())),
         Some(follow) => {
-            let news = stream::unfold(follow, |mut follow| async move {
+            let news = stream::unfold(follow, |(mut follow, place)| async move {
                 let next = follow.next().await?;
-                Some((line(&next), follow))
+                Some((line(&next), (follow, place)))
             });
             let frame = |text: String| Ok(Frame::data(Bytes::from(text)));
             let kept = stream::iter((!text.is_empty()).then_some(text));
@@ -56,6 +58,13 @@ pub(super) fn answer(faas: &Faas, selector: &Selector, query: &str) -> Result<Re
     let mut answer = Response::new(body);
     answer.headers_mut().insert(CONTENT_TYPE, TEXT);
     Ok(answer)
+}
+
+fn too_many() -> Response<Body> {
+    let hint = "end some of them, or ask for the last lines without `follow`";
+    let mut answer = answers::problem(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow logs", Some(hint));
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answers::whole(answer)
 }
 
 fn line(line: &Arc<LogLine>) -> String {

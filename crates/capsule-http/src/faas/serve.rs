@@ -19,7 +19,6 @@ use capsule_faas::store::Store;
 use capsule_faas::{StoreError, StoreErrorKind};
 use capsule_hdk::ProcessOutput;
 use capsule_runner::{Mode, Runner};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -30,14 +29,17 @@ use super::hosting::Hosting;
 use super::tokens::{TOKEN, Tokens};
 use crate::app::App;
 use crate::config::{self, Config};
+use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::serve::{LAST_LINES, LAST_WRITES, bind, started};
 use crate::{tls, tunnel};
 
-/// Starts and uploads at once for each core: they compile, and wait for the disk and for downloads too.
+/// Starts at once for each core, and as many uploads: they compile, and wait for the disk and for downloads too.
 const STARTS_PER_CORE: usize = 4;
+/// Clients that follow logs at once. One that does not read holds up to half a MiB of lines.
+const FOLLOWERS: usize = 100;
 
 /// Runs the server until it is asked to stop.
 pub(crate) async fn serve(
@@ -102,6 +104,8 @@ pub(crate) async fn serve(
         metrics: Metrics::new(),
         drain: Drain::default(),
         starts: Semaphore::new(cores * STARTS_PER_CORE),
+        uploads: Semaphore::new(cores * STARTS_PER_CORE),
+        followers: Arc::new(Semaphore::new(FOLLOWERS)),
         max_module: settings.max_module,
         index: index_page(),
     });
@@ -245,7 +249,7 @@ async fn reload(app: &FaasApp, hosting: &Hosting, settings: &FaasSettings) {
 }
 
 /// Refuses waiting calls, lets those that run finish within the drain time, runs `OnStop`, ends streams, closes connections.
-async fn stop(app: &FaasApp, config: &Config, connections: GracefulShutdown) {
+async fn stop(app: &FaasApp, config: &Config, connections: Connections) {
     let calls = async {
         let module = async {
             if let Some(module) = &app.module {

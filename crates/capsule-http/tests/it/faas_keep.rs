@@ -188,6 +188,31 @@ fn a_module_is_sent_and_started_and_pruned_when_nobody_refers_to_it() {
 }
 
 #[test]
+fn no_start_waits_for_the_clients_of_uploads() {
+    let faas = Faas::start(&[]);
+    let module = std::fs::read(module_path("hey")).unwrap();
+    let length = module.len();
+    let head = format!(
+        "PUT /functions/modules HTTP/1.1\r\nHost: h\r\nCAPSULE_FAAS_TOKEN: {TOKEN}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let mut slow: Vec<_> = (0..4 * cores)
+        .map(|_| {
+            let mut connection = faas.server.connect().unwrap();
+            connection.write(&[head.as_bytes(), &module[..8]].concat()).unwrap();
+            connection
+        })
+        .collect();
+    eventually("all of them are being received", || stored(&faas).len() == slow.len());
+    faas.start_function("hello", "hey", &[]);
+    // None of them was given up to make room.
+    for connection in &mut slow {
+        connection.write(&module[8..]).unwrap();
+        assert_eq!(connection.read_response("PUT").unwrap().status, 200);
+    }
+}
+
+#[test]
 fn uploads_that_are_wrong_or_break_off_leave_nothing() {
     let faas = Faas::start(&["--maxModule=100KiB"]);
     for (body, status, expected) in [

@@ -1,12 +1,14 @@
 //! What is seen of hosted functions: logs as they come, counters; and how the server ends.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 
 use capsule_test::process::Stream;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::faas_support::{Faas, TOKEN, module_path, start_body};
+use crate::faas_support::{Faas, TOKEN, module_path, refusal, start_body};
 use crate::support::eventually;
 
 #[test]
@@ -35,14 +37,37 @@ fn logs_are_those_of_the_function_and_come_as_they_are_printed() {
     let other = faas_follower(&faas, &["logs", "--name=b", "--follow"]);
     other.wait_for_line(Stream::Stdout, "not this one").unwrap();
     faas.admin("DELETE", "/functions/drop/a", "");
-    faas.call("b", "pone more");
     let seen = follower.wait(capsule_test::DEADLINE).unwrap();
     assert_eq!(seen.code, Some(0));
+    faas.call("b", "pone more");
     assert!(!seen.stdout().contains(" b/"), "{seen:?}");
     // ... and when the server does.
     other.wait_for_line(Stream::Stdout, "one more").unwrap();
     assert_eq!(faas.server.stop().unwrap().code, Some(0));
     assert_eq!(other.wait(capsule_test::DEADLINE).unwrap().code, Some(0));
+}
+
+#[test]
+fn as_many_clients_follow_logs_as_the_server_can_hold() {
+    let faas = Faas::start(&[]);
+    faas.start_function("a", "services.wat", &[]);
+    let request =
+        format!("GET /functions/logs/a?follow=true HTTP/1.1\r\nHost: h\r\nCAPSULE_FAAS_TOKEN: {TOKEN}\r\n\r\n");
+    let follow = || {
+        let mut stream = BufReader::new(TcpStream::connect(faas.server.address()).unwrap());
+        stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut status = String::new();
+        stream.read_line(&mut status).unwrap();
+        (stream, status.trim_end().to_owned())
+    };
+    let mut followers: Vec<_> = (0..100).map(|_| follow()).collect();
+    assert!(followers.iter().all(|(_, status)| status == "HTTP/1.1 200 OK"));
+    let refused = faas.admin("GET", "/functions/logs/a?follow=true", "");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refusal(&refused), (503, "too many clients follow logs".into()));
+    assert_eq!(faas.admin("GET", "/functions/logs/a", "").status, 200);
+    followers.pop();
+    eventually("the place of one that is gone is free", || follow().1 == "HTTP/1.1 200 OK");
 }
 
 fn faas_follower(faas: &Faas, words: &[&str]) -> capsule_test::process::Process {
@@ -103,19 +128,15 @@ fn functions_are_counted_by_name_and_revision() {
 fn a_stop_lets_calls_finish_and_runs_on_stop() {
     let faas = Faas::start(&["--drainTimeout=20s"]);
     faas.start_function("life", "hooks.wat", &[]);
-    faas.start_function("slow", "http-tricks.wat", &["-callTimeout=700ms"]);
+    faas.start_function("slow", "http-tricks.wat", &["-callTimeout=5s"]);
     let server = &faas.server;
     std::thread::scope(|scope| {
-        let call = scope.spawn(|| server.post("/functions/slow", "l").unwrap().status);
-        eventually("the call runs", || {
-            let found = metrics(&faas);
-            found
-                .iter()
-                .any(|(name, value)| name.starts_with("capsule_function_instances{function=\"slow\"") && *value >= 1.0)
-        });
+        let calls = [(); 2].map(|()| scope.spawn(|| server.post("/functions/slow", "l").unwrap().status));
+        eventually("one call runs, the other waits for it", || metrics(&faas)["capsule_waiting_calls"] >= 1.0);
         server.process.signal(Signal::TERM).unwrap();
-        // It began before the request to stop, or was refused because of it; it never hangs and never breaks.
-        assert!(matches!(call.join().unwrap(), 504 | 503));
+        let mut statuses = calls.map(|call| call.join().unwrap());
+        statuses.sort_unstable();
+        assert_eq!(statuses, [503, 504]);
     });
     let finished = faas.server.process.wait(capsule_test::DEADLINE).unwrap();
     assert_eq!(finished.code, Some(0), "{finished:?}");
