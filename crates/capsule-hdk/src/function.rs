@@ -285,7 +285,7 @@ impl Inner {
             Contract::Instances(_) => HangUp::RunOn,
         };
         let future = Box::pin(Arc::clone(self).serve(slot, place, call, deadline));
-        match Running::new(self.template.engine.long(), &self.lane, hang_up, deadline, future).await {
+        match Running::new(&self.lane, hang_up, deadline, future).await {
             Ok(result) => result,
             Err(Lost::Deadline) => Err(self.template.deadline_error()),
             Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
@@ -384,7 +384,7 @@ impl Inner {
         });
         // It notices its deadline by itself, except when it waits for its turn behind other guests.
         let last = Some(deadline + STOP_LIMIT);
-        let running = Running::new(self.template.engine.long(), &self.lane, HangUp::RunOn, last, future);
+        let running = Running::new(&self.lane, HangUp::RunOn, last, future);
         if running.await.is_err() {
             tracing::warn!(function = self.template.surroundings.name, "OnStop was given up: it found no turn to run");
         }
@@ -527,7 +527,6 @@ impl Command {
         let place = self.template.place(self.template.surroundings.limits.queue_timeout).await?;
         let timeout = self.template.surroundings.limits.call_timeout;
         let deadline = timeout.map(|limit| Instant::now() + limit);
-        let long = Arc::clone(self.template.engine.long());
         let lane = Arc::clone(&self.lane);
         let future = Box::pin(async move {
             let _active = self.template.engine.ticker().activate();
@@ -536,7 +535,7 @@ impl Command {
                 Started::Serving(_) => Ok(0),
             }
         });
-        match Running::new(&long, &lane, HangUp::Cancel, deadline, future).await {
+        match Running::new(&lane, HangUp::Cancel, deadline, future).await {
             Ok(result) => result,
             Err(Lost::Deadline) => Err(CallError::Deadline(timeout.unwrap_or_default())),
             Err(Lost::Ended) => Err(CallError::Runner("the command was lost".into())),

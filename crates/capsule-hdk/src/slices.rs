@@ -137,6 +137,7 @@ fn lower_priority() {
 
 /// What the calls of one function share: its permits, and whether its calls have lately been long.
 pub(crate) struct Lane {
+    pool: Arc<LongPool>,
     permits: Arc<Semaphore>,
     /// Set when a call moved; the next ones start in the pool, until one of them needs no second slice there. So a function
     /// that always computes long costs the I/O threads nothing.
@@ -144,8 +145,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(pool: &LongPool) -> Lane {
-        Lane { permits: pool.function_permits(), long: AtomicBool::new(false) }
+    pub(crate) fn new(pool: &Arc<LongPool>) -> Lane {
+        Lane { pool: Arc::clone(pool), permits: pool.function_permits(), long: AtomicBool::new(false) }
     }
 }
 
@@ -225,7 +226,6 @@ pub(crate) enum HangUp {
 /// A call on its way: inline first, then in the pool. See the head of this file.
 pub(crate) struct Running<T: Send + 'static> {
     stage: Stage<T>,
-    pool: Arc<LongPool>,
     lane: Arc<Lane>,
     hang_up: HangUp,
     deadline: Option<Instant>,
@@ -248,14 +248,12 @@ pub(crate) enum Lost {
 
 impl<T: Send + 'static> Running<T> {
     pub(crate) fn new(
-        pool: &Arc<LongPool>,
         lane: &Arc<Lane>,
         hang_up: HangUp,
         deadline: Option<Instant>,
         future: BoxFuture<'static, T>,
     ) -> Running<T> {
-        let mut running =
-            Running { stage: Stage::Inline(future), pool: Arc::clone(pool), lane: Arc::clone(lane), hang_up, deadline };
+        let mut running = Running { stage: Stage::Inline(future), lane: Arc::clone(lane), hang_up, deadline };
         if lane.long.load(Ordering::Relaxed) {
             running.move_to_pool();
         }
@@ -264,7 +262,7 @@ impl<T: Send + 'static> Running<T> {
 
     fn move_to_pool(&mut self) {
         if let Stage::Inline(future) = std::mem::replace(&mut self.stage, Stage::Done) {
-            let handle = self.pool.spawn(&self.lane, future);
+            let handle = self.lane.pool.spawn(&self.lane, future);
             let timer = self.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline + GRACE)));
             self.stage = Stage::Moved { handle, timer };
         }
@@ -311,7 +309,7 @@ impl<T: Send + 'static> Future for Running<T> {
 impl<T: Send + 'static> Drop for Running<T> {
     fn drop(&mut self) {
         match (std::mem::replace(&mut self.stage, Stage::Done), self.hang_up) {
-            (Stage::Inline(future), HangUp::RunOn) => drop(self.pool.spawn(&self.lane, future)),
+            (Stage::Inline(future), HangUp::RunOn) => drop(self.lane.pool.spawn(&self.lane, future)),
             (Stage::Moved { handle, .. }, HangUp::Cancel) => handle.abort(),
             _ => {}
         }

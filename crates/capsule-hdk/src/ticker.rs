@@ -23,9 +23,9 @@ struct State {
 }
 
 /// A running call, as far as the ticker is concerned.
-pub(crate) struct Active(Arc<State>);
+pub(crate) struct Active<'a>(&'a State);
 
-impl Drop for Active {
+impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
@@ -42,13 +42,13 @@ impl Ticker {
     }
 
     /// Keeps the ticker ticking until the answer is dropped.
-    pub(crate) fn activate(&self) -> Active {
+    pub(crate) fn activate(&self) -> Active<'_> {
         // Sequentially consistent with the ticker's own look before it sleeps: one of the two sees the other.
         self.state.active.fetch_add(1, Ordering::SeqCst);
         if self.state.asleep.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Active(Arc::clone(&self.state))
+        Active(&self.state)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Origin<'a> {
 }
 
 /// Bytes of most request documents without their bodies.
-const DOCUMENT: usize = 1024;
+const DOCUMENT: usize = 768;
 
 /// The request document for a request and its body.
 pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, body: &[u8]) -> Vec<u8> {

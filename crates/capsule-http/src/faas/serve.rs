@@ -19,6 +19,7 @@ use capsule_faas::store::Store;
 use capsule_faas::{StoreError, StoreErrorKind};
 use capsule_hdk::ProcessOutput;
 use capsule_runner::{Mode, Runner};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -29,7 +30,6 @@ use super::hosting::Hosting;
 use super::tokens::{TOKEN, Tokens};
 use crate::app::App;
 use crate::config::{self, Config};
-use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -249,7 +249,7 @@ async fn reload(app: &FaasApp, hosting: &Hosting, settings: &FaasSettings) {
 }
 
 /// Refuses waiting calls, lets those that run finish within the drain time, runs `OnStop`, ends streams, closes connections.
-async fn stop(app: &FaasApp, config: &Config, connections: Connections) {
+async fn stop(app: &FaasApp, config: &Config, connections: GracefulShutdown) {
     let calls = async {
         let module = async {
             if let Some(module) = &app.module {
