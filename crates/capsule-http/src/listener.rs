@@ -67,7 +67,9 @@ impl Listener {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
-            .pipeline_flush(true)
+            // Small answers are copied into one write. Never `pipeline_flush`: with it, hyper keeps all that a client does
+            // not read, and does not answer what it cannot parse.
+            .writev(false)
             .half_close(half_close);
         builder
             .http2()

@@ -1,6 +1,7 @@
 //! Real clients: curl with everything it speaks, and a thousand at once.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use capsule_test::process::Finished;
 use capsule_test::program::Program;
@@ -186,4 +187,22 @@ fn a_client_that_has_nothing_more_to_send_is_answered() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("/half"), "{answer}");
+}
+
+#[test]
+fn a_client_that_does_not_read_cannot_send_for_ever() {
+    // More than the system may hold for both sides of a connection.
+    const TOO_MUCH: usize = 100 << 20;
+    let server = serve("mirror.wat", &[]);
+    let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10000\r\n\r\n".to_vec();
+    wire.resize(wire.len() + 10_000, b'x');
+    let mut sent = 0;
+    // Its answers wait for it, and so do its requests: what is sent is not taken any more.
+    while stream.write_all(&wire).is_ok() {
+        sent += wire.len();
+        assert!(sent < TOO_MUCH, "the server keeps all that is not read");
+    }
+    assert_eq!(server.get("/").unwrap().status, 200);
 }
