@@ -192,7 +192,7 @@ async fn stop(app: &App, config: &Config, connections: hyper_util::server::grace
     let calls = async {
         let running = app.function.stop(config.drain_timeout).await;
         if running > 0 {
-            tracing::warn!("{running} calls were given up after {:?}", config.drain_timeout);
+            tracing::warn!("calls that were given up: {running}, after {:?}", config.drain_timeout);
         }
         app.drain.give_up();
     };
