@@ -25,7 +25,7 @@ async fn serve() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stderr(), "listening on http://{}", listener.local_addr()?)?;
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).writev(false);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
