@@ -1,8 +1,8 @@
 //! A small reader for the documents that pass between a runner and a module, on both sides.
 //!
 //! Modules are downloaded, compiled and kept, and a runner reads a document for every call: this reader adds a few kilobytes to
-//! a module, where serde_json with derived types adds 80, and takes a fifth of its time for small documents. It borrows
-//! text where it can, has no recursion, and checks all of a document, parts that nobody asked for included.
+//! a module, where serde_json with derived types adds 80. It borrows text where it can, has no recursion, and checks all of a
+//! document, parts that nobody asked for included.
 
 use std::borrow::Cow;
 
