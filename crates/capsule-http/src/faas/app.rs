@@ -101,7 +101,7 @@ impl FaasApp {
             "/health" if reads => of_server(answers::whole(self.health())).into(),
             "/metrics" if reads => match self.tokens.check(request.headers()) {
                 Ok(()) => self.metrics().await.into(),
-                Err(denied) => admin::denied(&denied).into(),
+                Err(denied) => self.denied(&request, &denied, peer, id),
             },
             _ => {
                 // The path is needed when the request is taken apart.
@@ -131,15 +131,17 @@ impl FaasApp {
     ) -> Routed {
         let word = tail.split('/').next().unwrap_or_default();
         let is_admin = RESERVED.contains(&word);
-        // The token first: without one, nobody learns what else is wrong.
-        if is_admin
-            && word != "health"
-            && let Err(denied) = self.tokens.check(request.headers())
-        {
-            self.log_denied(&request, &denied, peer, id);
-            return of_server(answers::whole(admin::denied(&denied))).into();
+        let target = target::parse(tail);
+        let guarded = match &target {
+            Ok(Target::Admin(act)) => act.is_guarded(),
+            Ok(Target::Call { .. }) => false,
+            // Without a token, nobody learns what is wrong.
+            Err(_) => is_admin && word != "health",
+        };
+        if guarded && let Err(denied) = self.tokens.check(request.headers()) {
+            return self.denied(&request, &denied, peer, id);
         }
-        let target = match target::parse(tail) {
+        let target = match target {
             Ok(target) => target,
             Err(refusal) if is_admin => return of_server(answers::whole(answers::refused(&refusal))).into(),
             Err(refusal) => return answers::refused(&refusal).into(),
@@ -233,7 +235,8 @@ impl FaasApp {
         answer::with(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), all)
     }
 
-    fn log_denied(&self, request: &Request<Incoming>, denied: &Denied, peer: SocketAddr, id: &HeaderValue) {
+    /// The answer to a request without a valid token, which is a line in the log.
+    fn denied(&self, request: &Request<Incoming>, denied: &Denied, peer: SocketAddr, id: &HeaderValue) -> Routed {
         let head = head_of(request);
         tracing::warn!(
             target: "audit",
@@ -244,6 +247,7 @@ impl FaasApp {
             client = %self.front.client(&head, peer),
             request_id = id.to_str().unwrap_or_default(),
         );
+        of_server(answers::whole(admin::denied(denied))).into()
     }
 }
 

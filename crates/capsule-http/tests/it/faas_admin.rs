@@ -42,6 +42,7 @@ fn every_guarded_route_needs_the_token() {
             let (status, error) = refusal(&answer);
             assert!(status == 401 && error.starts_with("the token is "), "{method} {path}: {error}");
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            assert!(answer.header("x-capsule-faas").is_some());
             assert!(!answer.text().contains(TOKEN));
         }
     }
@@ -55,7 +56,9 @@ fn every_guarded_route_needs_the_token() {
         assert_eq!(faas.send("GET", path, "").status, 200, "{path}");
     }
     let log = faas.server.stop().unwrap().stderr();
-    assert!(log.contains("act=\"denied\"") && !log.contains(TOKEN) && !log.contains("wrong\""), "{log}");
+    let denied = log.lines().filter(|line| line.contains("audit: act=\"denied\"")).count();
+    assert_eq!(denied, GUARDED.len() * 5, "{log}");
+    assert!(!log.contains(TOKEN) && !log.contains("wrong\""), "{log}");
 }
 
 #[test]
