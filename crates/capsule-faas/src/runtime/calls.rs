@@ -45,7 +45,7 @@ pub enum FunctionReply {
 pub struct Placed {
     running: Running,
     key: Key,
-    hops: String,
+    hops: Arc<str>,
     /// What is asked for again when a child has ended before it received the call.
     again: Option<(Selector, Option<String>)>,
 }
@@ -127,7 +127,10 @@ impl Faas {
         let (running, key) = self.inner.admit(selector, hops).await?;
         let is_child = running.process.spec.path.is_some();
         let again = is_child.then(|| (selector.clone(), hops.map(str::to_owned)));
-        let hops = hops::extended(hops, self.inner.server, running.process.id);
+        let hops = match hops {
+            None => running.process.hop(self.inner.server),
+            Some(_) => hops::extended(hops, self.inner.server, running.process.id).into(),
+        };
         Ok(Placed { running, key, hops, again })
     }
 }

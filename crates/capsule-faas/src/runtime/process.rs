@@ -1,6 +1,6 @@
 //! One process: its life behind a lock, what it runs on while it is awake, its log and its counters.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use capsule_faas_model::lifecycle::{Effect, Lifecycle, Now, Running, Sleep};
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::child::Child;
+use super::hops;
 use super::logs::Log;
 use super::stats::{self, Durations};
 
@@ -79,6 +80,8 @@ pub(crate) struct Process {
     pub(crate) key: Key,
     /// The same as text: what its log says.
     pub(crate) label: Arc<str>,
+    /// What it is called on the way of a call, once it was asked for.
+    hop: OnceLock<Arc<str>>,
     pub(crate) log: Arc<Log>,
     pub(crate) latency: Durations,
     pub(crate) cold_starts: Durations,
@@ -104,12 +107,18 @@ impl Process {
             sleep,
             key: key.clone(),
             label: key.to_string().into(),
+            hop: OnceLock::new(),
             log,
             latency: Durations::default(),
             cold_starts: Durations::default(),
             state: Mutex::new(State { life, transport: None, past: Stats::default() }),
             changed: Notify::new(),
         })
+    }
+
+    /// The way of a call that came from outside and is placed here, in the server with this id.
+    pub(crate) fn hop(&self, server: u64) -> Arc<str> {
+        Arc::clone(self.hop.get_or_init(|| hops::extended(None, server, self.id).into()))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use capsule_faas::runtime::Faas;
-use capsule_faas_model::names::{INDEX_PAGE, RESERVED};
+use capsule_faas_model::names::{INDEX_PAGE, Key, RESERVED};
 use capsule_faas_model::target::{self, Selector, Target};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -53,7 +53,7 @@ pub(super) struct FaasApp {
 struct Routed {
     answer: Response<Body>,
     /// Who answered, for the log.
-    function: Option<String>,
+    function: Option<Key>,
     /// It is in the access log already.
     logged: bool,
 }
@@ -72,7 +72,7 @@ impl From<Answer> for Routed {
 
 impl From<Answered> for Routed {
     fn from(Answered { answer, by }: Answered) -> Routed {
-        Routed { answer: answers::whole(answer), function: by.map(|key| key.to_string()), logged: false }
+        Routed { answer: answers::whole(answer), function: by, logged: false }
     }
 }
 
@@ -86,6 +86,7 @@ impl Answers for FaasApp {
         let is_head = request.method() == Method::HEAD;
         let Routed { mut answer, function, logged } = self.route(request, peer, &id, begin).await;
         if let Some(head) = log.filter(|_| !logged) {
+            let function = function.map(|key| key.to_string());
             self.front.log(&head, peer, answer.status(), begin, &id, function.as_deref());
         }
         answer.headers_mut().insert(request_id::HEADER, id);

@@ -126,9 +126,9 @@ fn functions_are_counted_by_name_and_revision() {
 
 #[test]
 fn a_stop_lets_calls_finish_and_runs_on_stop() {
-    let faas = Faas::start(&["--drainTimeout=20s"]);
+    let faas = Faas::start(&["--drainTimeout=30s"]);
     faas.start_function("life", "hooks.wat", &[]);
-    faas.start_function("slow", "http-tricks.wat", &["-callTimeout=5s"]);
+    faas.start_function("slow", "http-tricks.wat", &["-callTimeout=10s"]);
     let server = &faas.server;
     std::thread::scope(|scope| {
         let calls = [(); 2].map(|()| scope.spawn(|| server.post("/functions/slow", "l").unwrap().status));
