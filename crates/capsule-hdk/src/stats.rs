@@ -48,6 +48,25 @@ pub struct Stats {
     pub waiting: usize,
 }
 
+/// Sums every field: the counters of several functions, or of a function's lives one after the other.
+impl std::ops::AddAssign<&Stats> for Stats {
+    fn add_assign(&mut self, more: &Stats) {
+        // By name, so that a new field is not forgotten.
+        let Stats { succeeded, failed, trapped, protocol, timed_out, refused, started, instances, memory, waiting } =
+            more;
+        self.succeeded += succeeded;
+        self.failed += failed;
+        self.trapped += trapped;
+        self.protocol += protocol;
+        self.timed_out += timed_out;
+        self.refused += refused;
+        self.started += started;
+        self.instances += instances;
+        self.memory += memory;
+        self.waiting += waiting;
+    }
+}
+
 impl Counters {
     pub(crate) fn snapshot(&self) -> Stats {
         Stats {

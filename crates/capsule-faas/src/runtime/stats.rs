@@ -65,22 +65,19 @@ pub struct ProcessStats {
 
 /// Adds what only grows; what is there now is taken from `now` alone.
 pub(crate) fn add(past: &Stats, now: &Stats) -> Stats {
-    let mut sum = *now;
-    sum.succeeded += past.succeeded;
-    sum.failed += past.failed;
-    sum.trapped += past.trapped;
-    sum.protocol += past.protocol;
-    sum.timed_out += past.timed_out;
-    sum.refused += past.refused;
-    sum.started += past.started;
+    let mut sum = gone(*past);
+    sum += now;
     sum
 }
 
 /// The counters of an instance that is gone: nothing is there now.
 pub(crate) fn ended(past: &Stats, last: &Stats) -> Stats {
-    let mut sum = add(past, last);
-    (sum.instances, sum.memory, sum.waiting) = (0, 0, 0);
-    sum
+    gone(add(past, last))
+}
+
+fn gone(mut stats: Stats) -> Stats {
+    (stats.instances, stats.memory, stats.waiting) = (0, 0, 0);
+    stats
 }
 
 #[cfg(test)]

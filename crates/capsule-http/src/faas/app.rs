@@ -229,7 +229,7 @@ impl FaasApp {
         };
         let mut sum = metrics::sum(&processes);
         if let Some(module) = &self.module {
-            metrics::add(&mut sum, &module.function.stats());
+            sum += &module.function.stats();
         }
         let mut all = self.metrics.text(text.take().as_deref(), &sum);
         all.push_str(&metrics::text(&processes));

@@ -30,7 +30,7 @@ type GaugeFamily = (&'static str, &'static str, fn(&Counted) -> u64);
 pub(super) fn sum(processes: &[ProcessStats]) -> Stats {
     let mut sum = Stats::default();
     for process in processes {
-        add(&mut sum, &process.calls);
+        sum += &process.calls;
     }
     sum
 }
@@ -44,7 +44,7 @@ pub(super) fn text(processes: &[ProcessStats]) -> String {
             name = ("*", "*");
         }
         let counted = revisions.entry(name).or_default();
-        add(&mut counted.calls, &process.calls);
+        counted.calls += &process.calls;
         counted.processes += 1;
         counted.awake += u64::from(process.status == Status::Started);
         merge(&mut counted.latency, &process.latency);
@@ -121,20 +121,6 @@ fn histogram(text: &mut String, name: &str, labels: &str, histogram: &Histogram)
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-/// Adds counters to others.
-pub(super) fn add(sum: &mut Stats, more: &Stats) {
-    sum.succeeded += more.succeeded;
-    sum.failed += more.failed;
-    sum.trapped += more.trapped;
-    sum.protocol += more.protocol;
-    sum.timed_out += more.timed_out;
-    sum.refused += more.refused;
-    sum.started += more.started;
-    sum.instances += more.instances;
-    sum.waiting += more.waiting;
-    sum.memory += more.memory;
 }
 
 fn merge(sum: &mut Histogram, more: &Histogram) {
