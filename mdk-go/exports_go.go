@@ -33,3 +33,8 @@ func callHandleJSON(pointer unsafe.Pointer, length uint32) uint64 {
 func callHandleHTTP(pointer unsafe.Pointer, length uint32) uint64 {
 	return serve(pointer, length, answerHTTP)
 }
+
+//go:wasmexport callHandleRequest
+func callHandleRequest(head unsafe.Pointer, headLength uint32, body unsafe.Pointer, bodyLength uint32) uint64 {
+	return serveRequest(head, headLength, body, bodyLength)
+}

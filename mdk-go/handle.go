@@ -94,6 +94,43 @@ func respond(document *fastjson.Value) (HTTPResponse, error) {
 	return HTTPResponse{TextBody: textOf(response.Body), Headers: response.Header.String(), StatusCode: response.StatusCode}, nil
 }
 
+// answerRequest runs the handler of HTTP requests on a head and a body, and answers with both.
+func answerRequest(head, body []byte) (answerHead, answerBody []byte) {
+	answerHead, answerBody, err := respondInBytes(head, body)
+	if err != nil {
+		return failureHead, []byte(err.Error())
+	}
+	return answerHead, answerBody
+}
+
+// respondInBytes calls the handler that is set. The answer is what a runner makes of the response document: a body of its own where
+// there is none, and its content type.
+func respondInBytes(head, body []byte) (answerHead, answerBody []byte, err error) {
+	switch {
+	case handleRequest != nil:
+		request, err := requestOf(head, body)
+		if err != nil {
+			return nil, nil, err
+		}
+		response, err := handleRequest(request)
+		if err != nil {
+			return nil, nil, err
+		}
+		return bytesOfResponse(response)
+	case handleHTTP != nil:
+		request, err := httpRequestOf(head, body)
+		if err != nil {
+			return nil, nil, err
+		}
+		response, err := handleHTTP(request)
+		if err != nil {
+			return nil, nil, err
+		}
+		return bytesOfHTTPResponse(response)
+	}
+	return nil, nil, errNotSet("SetHandleHTTP")
+}
+
 func errNotSet(setter string) error {
 	return errors.New("this module does not serve this kind of call: no handler was set with capsule." + setter +
 		" (call it in init; a Go reactor does not run main)")

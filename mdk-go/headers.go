@@ -129,32 +129,44 @@ func (h Header) String() string {
 
 // canonicalName writes a header name as HTTP libraries do: `content-type` becomes `Content-Type`. A name that HTTP does not allow stays as it is.
 func canonicalName(name string) string {
-	for at := 0; at < len(name); at++ {
-		if !isTokenChar(name[at]) {
-			return name
-		}
-	}
 	canonical := []byte(name)
-	start := true
-	for at, char := range canonical {
-		if start && 'a' <= char && char <= 'z' {
-			canonical[at] = char - 'a' + 'A'
-		} else if !start && 'A' <= char && char <= 'Z' {
-			canonical[at] = char - 'A' + 'a'
-		}
-		start = char == '-'
+	if !titleCase(canonical) {
+		return name
 	}
-	return string(canonical)
+	return textOf(canonical)
 }
 
-// isTokenChar says whether HTTP allows a character in a name (RFC 9110, section 5.6.2).
-func isTokenChar(char byte) bool {
-	switch {
-	case 'a' <= char && char <= 'z', 'A' <= char && char <= 'Z', '0' <= char && char <= '9':
-		return true
+// titleCase writes the first letter, and each behind a `-`, as a capital, and all others small. It says whether HTTP allows the name.
+func titleCase(name []byte) bool {
+	start, allowed := true, true
+	for at, char := range name {
+		kind := charKinds[char]
+		if start && kind == charSmall || !start && kind == charCapital {
+			name[at] = char ^ ' '
+		}
+		allowed = allowed && kind != charOther
+		start = char == '-'
 	}
-	return strings.IndexByte("!#$%&'*+-.^_`|~", char) >= 0
+	return allowed
 }
+
+// charKinds says of each character what it is in a name (RFC 9110, section 5.6.2).
+var charKinds = func() (kinds [256]byte) {
+	for char := 'a'; char <= 'z'; char++ {
+		kinds[char], kinds[char^' '] = charSmall, charCapital
+	}
+	for _, char := range "!#$%&'*+-.^_`|~0123456789" {
+		kinds[char] = charAllowed
+	}
+	return kinds
+}()
+
+const (
+	charOther = iota
+	charAllowed
+	charSmall
+	charCapital
+)
 
 // GetHeaders reads the Headers text of a request or a response into a map; names stay as they are written. Several values of one
 // name are joined by ", ". A text that is no list of headers gives an empty map.

@@ -10,7 +10,8 @@ import (
 
 // HTTPRequest is a request: the one that an HTTP handler gets, or an outbound one for [HTTP].
 type HTTPRequest struct {
-	// Body is the body of a request that a handler gets, as text.
+	// Body is the body of a request that a handler gets, as text. Bytes that are not UTF-8 are as they came, or U+FFFD where the runner only
+	// knows documents.
 	Body string
 	// JSONBody is the body of an outbound request as JSON text; sent when not empty.
 	JSONBody string
@@ -97,13 +98,18 @@ func readHTTPRequest(document *fastjson.Value) HTTPRequest {
 	}
 }
 
+var (
+	errJSONBody        = errors.New("the response's JSONBody is not one JSON value")
+	errResponseHeaders = errors.New("the response's Headers are not a JSON object")
+)
+
 // checkResponse finds what would break the response document.
 func checkResponse(response HTTPResponse) error {
 	if response.JSONBody != "" && !isOneValue(response.JSONBody) {
-		return errors.New("the response's JSONBody is not one JSON value")
+		return errJSONBody
 	}
 	if response.Headers != "" && !isOneValue(response.Headers) {
-		return errors.New("the response's Headers are not a JSON object")
+		return errResponseHeaders
 	}
 	return nil
 }

@@ -16,7 +16,11 @@ func Quote(text string) string {
 }
 
 func appendQuoted(out []byte, text string) []byte {
-	out = append(out, '"')
+	return append(appendEscaped(append(out, '"'), text), '"')
+}
+
+// appendEscaped writes the inside of a JSON string.
+func appendEscaped(out []byte, text string) []byte {
 	copied := 0
 	for at := 0; at < len(text); {
 		char := text[at]
@@ -38,6 +42,10 @@ func appendQuoted(out []byte, text string) []byte {
 		switch char {
 		case '"', '\\':
 			out = append(out, '\\', char)
+		case '\b':
+			out = append(out, '\\', 'b')
+		case '\f':
+			out = append(out, '\\', 'f')
 		case '\n':
 			out = append(out, '\\', 'n')
 		case '\r':
@@ -50,8 +58,7 @@ func appendQuoted(out []byte, text string) []byte {
 		at++
 		copied = at
 	}
-	out = append(out, text[copied:]...)
-	return append(out, '"')
+	return append(out, text[copied:]...)
 }
 
 // isOneValue says whether a text that is put into a document as a value stays in its place: strings end, brackets close, and

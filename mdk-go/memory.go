@@ -33,6 +33,18 @@ func pack(buffer []byte) uint64 {
 	return uint64(address(buffer))<<32 | uint64(uint32(len(buffer)))
 }
 
+// record is where the host finds the parts of an answer: address and length of its head, address and length of its body.
+var record [4 * numberSize]byte
+
+// packAnswer keeps both parts of an answer in place and packs their record, which the next answer writes over.
+func packAnswer(head, body []byte) uint64 {
+	numbers := record[:0]
+	for _, part := range [...]uint64{pack(head), pack(body)} {
+		numbers = appendNumber(appendNumber(numbers, uint32(part>>32)), uint32(part))
+	}
+	return uint64(address(record[:]))<<32 | uint64(len(record))
+}
+
 // lend allocates a buffer for the host to write into.
 func lend(size uint32) []byte {
 	// One byte at least, so that the buffer has an address of its own.

@@ -141,7 +141,7 @@ func exportNames(t *testing.T, file, directive string) []string {
 }
 
 func TestBothCompilersExportTheSame(t *testing.T) {
-	want := []string{"allocateBuffer", "callHandle", "callHandleHTTP", "callHandleJSON"}
+	want := []string{"allocateBuffer", "callHandle", "callHandleHTTP", "callHandleJSON", "callHandleRequest"}
 	if got := exportNames(t, "exports_tinygo.go", "//export"); !reflect.DeepEqual(got, want) {
 		t.Errorf("TinyGo exports %q, want %q", got, want)
 	}

@@ -3,6 +3,7 @@
 //! - [`frame`]: the S/F frame around results, and the packed `pointer << 32 | length` that points to one.
 //! - [`names`]: the exports and imports of a module by name.
 //! - [`request`], [`response`]: the two documents of the HTTP handler.
+//! - [`exchange`]: request and response as bytes, for the handler that takes them so.
 //! - [`outbound`]: the two documents of the HTTP client.
 //! - [`keys`]: the list of keys that cache and Redis answer with.
 //! - [`headers`]: header names, and their shapes in documents.
@@ -34,6 +35,7 @@
 
 mod body;
 mod error;
+pub mod exchange;
 pub mod frame;
 pub mod headers;
 mod json;

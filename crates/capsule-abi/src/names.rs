@@ -23,6 +23,8 @@ pub const CALL_HANDLE: &str = "callHandle";
 pub const CALL_HANDLE_JSON: &str = "callHandleJSON";
 /// The HTTP handler.
 pub const CALL_HANDLE_HTTP: &str = "callHandleHTTP";
+/// The HTTP handler that takes and answers bytes instead of documents.
+pub const CALL_HANDLE_REQUEST: &str = "callHandleRequest";
 /// The message handler.
 pub const CALL_HANDLE_MESSAGE: &str = "callHandleMessage";
 /// Lifecycle: after the start, in every instance.

@@ -149,13 +149,20 @@ impl Lifecycle {
         }
     }
 
+    /// Lets a call in when the process is awake; else it asks [`Lifecycle::call`].
+    pub fn enter(&mut self) -> bool {
+        let awake = self.state == State::Started && !self.retiring;
+        self.running_calls = self.running_calls.saturating_add(u32::from(awake));
+        awake
+    }
+
     /// A call has come. Also asked by what wants a process awake without calling it: with [`Admission::Go`] it says
     /// [`Lifecycle::call_ended`] at once.
     pub fn call(&mut self, now: Now) -> Admission {
         match self.state {
             _ if self.retiring => Admission::Gone,
             State::Started => {
-                self.running_calls = self.running_calls.saturating_add(1);
+                self.enter();
                 Admission::Go
             }
             State::Starting => Admission::Wait,
@@ -172,10 +179,10 @@ impl Lifecycle {
         }
     }
 
-    /// A call that was let in is over.
-    pub fn call_ended(&mut self, now: Now) -> Option<Effect> {
+    /// A call that was let in is over, at this time since the server's start.
+    pub fn call_ended(&mut self, elapsed: Duration) -> Option<Effect> {
         self.running_calls = self.running_calls.saturating_sub(1);
-        self.idle_since = now.elapsed;
+        self.idle_since = elapsed;
         self.stop_if_retired()
     }
 
@@ -364,7 +371,7 @@ mod tests {
         let mut process = awake(SLEEPY);
         assert_eq!(process.call(at(900)), Admission::Go);
         assert_eq!((process.idle_at(), process.idle(at(5_000))), (None, None));
-        assert_eq!(process.call_ended(at(5_000)), None);
+        assert_eq!(process.call_ended(at(5_000).elapsed), None);
         assert_eq!(process.idle(at(5_999)), None);
         assert_eq!(process.idle(at(6_000)), Some(Effect::Stop));
         assert_eq!(process.status(), Status::Stopped);
@@ -419,8 +426,8 @@ mod tests {
         assert_eq!(process.call(at(1)), Admission::Go);
         assert_eq!(process.retire(at(2)), None);
         assert_eq!(process.call(at(3)), Admission::Gone);
-        assert_eq!(process.call_ended(at(4)), None);
-        assert_eq!(process.call_ended(at(5)), Some(Effect::Stop));
+        assert_eq!(process.call_ended(at(4).elapsed), None);
+        assert_eq!(process.call_ended(at(5).elapsed), Some(Effect::Stop));
         assert_eq!(process.retire(at(5)), None);
         assert_eq!(process.stopped(at(6)), Some(Effect::Forget));
         assert_eq!((process.status(), process.times().finished), (Status::Finished, Some(at(6).wall)));
@@ -444,7 +451,7 @@ mod tests {
         assert_eq!(process.call(at(1)), Admission::Go);
         assert_eq!(process.retire(at(1)), None);
         assert_eq!(process.died(at(2), false, "gone"), Some(Effect::Forget));
-        assert_eq!(process.call_ended(at(3)), None);
+        assert_eq!(process.call_ended(at(3).elapsed), None);
     }
 
     #[test]
@@ -462,7 +469,7 @@ mod tests {
         let mut process = awake(SLEEPY);
         assert_eq!(process.call(at(1)), Admission::Go);
         assert_eq!(process.let_go(), None);
-        assert_eq!(process.call_ended(at(1)), None);
+        assert_eq!(process.call_ended(at(1).elapsed), None);
         assert_eq!(process.let_go(), Some(Effect::Stop));
     }
 

@@ -41,7 +41,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use calls::{Answer, FunctionReply, Placed};
+pub use calls::{Answer, FunctionReply, Placed, Trail};
 pub use child::Children;
 pub use error::{FaasError, FaasErrorKind};
 pub use logs::LogLine;
@@ -137,7 +137,7 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct State {
     registry: Registry,
-    processes: HashMap<ProcessId, Arc<Process>>,
+    processes: BTreeMap<ProcessId, Arc<Process>>,
     /// The calls of each function, which spread them.
     picks: BTreeMap<FunctionName, AtomicU64>,
 }

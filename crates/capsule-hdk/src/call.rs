@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use capsule_abi::names;
 use tokio::time::Instant;
 
@@ -17,6 +17,8 @@ pub enum Kind {
     Json,
     /// `callHandleHTTP`: the request document of docs/abi.md, section 3.
     Http,
+    /// `callHandleRequest`: the same request as a head and a body, see [`Call::request`].
+    Request,
     /// `callHandleMessage`: a message of a broker.
     Message,
     /// `OnHealthCheck`.
@@ -32,21 +34,57 @@ impl Kind {
             Kind::Text => names::CALL_HANDLE,
             Kind::Json => names::CALL_HANDLE_JSON,
             Kind::Http => names::CALL_HANDLE_HTTP,
+            Kind::Request => names::CALL_HANDLE_REQUEST,
             Kind::Message => names::CALL_HANDLE_MESSAGE,
             Kind::Health => names::ON_HEALTH_CHECK,
             Kind::Metrics => names::ON_METRICS,
         }
     }
 
-    /// Its place among the handlers, `None` for the exports that take no argument.
+    /// Its place among the handlers of one argument, `None` for other exports.
     pub(crate) fn handler(self) -> Option<usize> {
         match self {
             Kind::Text => Some(0),
             Kind::Json => Some(1),
             Kind::Http => Some(2),
             Kind::Message => Some(3),
-            Kind::Health | Kind::Metrics => None,
+            Kind::Request | Kind::Health | Kind::Metrics => None,
         }
+    }
+}
+
+/// What a function answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The head and behind it the body, in one piece.
+    bytes: Bytes,
+    /// Bytes of the head.
+    head: usize,
+}
+
+impl Answer {
+    /// An answer of head and body, which are copied.
+    pub fn exchange(head: &[u8], body: &[u8]) -> Answer {
+        let mut bytes = Vec::with_capacity(head.len() + body.len());
+        bytes.extend_from_slice(head);
+        bytes.extend_from_slice(body);
+        Answer { bytes: bytes.into(), head: head.len() }
+    }
+
+    /// The result of any other handler.
+    pub fn result(bytes: Bytes) -> Answer {
+        Answer { bytes, head: 0 }
+    }
+
+    /// Of a [`Call::request`] the head of the response ([`capsule_abi::exchange`]), which is no failure; else empty.
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[..self.head]
+    }
+
+    /// The body of the response, or the result.
+    pub fn into_body(mut self) -> Bytes {
+        self.bytes.advance(self.head);
+        self.bytes
     }
 }
 
@@ -54,11 +92,26 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub(crate) kind: Kind,
+    /// Of [`Kind::Request`] the head.
     pub(crate) argument: Bytes,
+    /// Of [`Kind::Request`] alone.
+    pub(crate) body: Bytes,
     pub(crate) deadline: Option<Instant>,
     pub(crate) request_id: Option<Arc<str>>,
     pub(crate) patience: Option<Duration>,
+    pub(crate) now: Option<Instant>,
     pub(crate) companion: Option<Companion>,
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Something that is held until a call has ended.
+#[derive(Clone)]
+pub(crate) struct Guard(#[expect(dead_code, reason = "held for its drop")] Arc<dyn Send + Sync>);
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
 }
 
 /// Something that lives as long as a call, also when its caller has gone away.
@@ -81,7 +134,28 @@ impl std::fmt::Debug for Companion {
 impl Call {
     /// A call of `kind` with an argument, which health and metrics ignore.
     pub fn new(kind: Kind, argument: impl Into<Bytes>) -> Call {
-        Call { kind, argument: argument.into(), deadline: None, request_id: None, patience: None, companion: None }
+        Call {
+            kind,
+            argument: argument.into(),
+            body: Bytes::new(),
+            deadline: None,
+            request_id: None,
+            patience: None,
+            now: None,
+            companion: None,
+            guard: None,
+        }
+    }
+
+    /// A call of `callHandleRequest` with the head of a request ([`capsule_abi::exchange`]) and its body: for a function that
+    /// [takes requests](crate::Function::takes_requests), which answers a head and a body too ([`crate::Function::exchange`]).
+    pub fn request(head: impl Into<Bytes>, body: impl Into<Bytes>) -> Call {
+        Call { body: body.into(), ..Call::new(Kind::Request, head) }
+    }
+
+    /// Bytes of everything that the guest is given.
+    pub(crate) fn length(&self) -> usize {
+        self.argument.len() + self.body.len()
     }
 
     /// Which export it goes to.
@@ -101,11 +175,26 @@ impl Call {
         self
     }
 
-    /// Keeps `companion` until the call has ended, also when its caller goes away: a guard that counts running calls, or what
-    /// host functions look up with [`HostContext::companion`](crate::HostContext::companion).
+    /// Gives the call something that host functions look up with [`HostContext::companion`](crate::HostContext::companion) until
+    /// it has ended.
     #[must_use]
     pub fn with_companion(mut self, companion: Arc<dyn Any + Send + Sync>) -> Call {
         self.companion = Some(Companion(companion));
+        self
+    }
+
+    /// Says what time it is: the call's own begins there when it does not have to wait for its instance. Who has just read the
+    /// clock spares the call from reading it again.
+    #[must_use]
+    pub fn with_now(mut self, now: Instant) -> Call {
+        self.now = Some(now);
+        self
+    }
+
+    /// Keeps `guard` until the call has ended, also when its caller goes away: what counts running calls, for instance.
+    #[must_use]
+    pub fn with_guard(mut self, guard: Arc<dyn Send + Sync>) -> Call {
+        self.guard = Some(Guard(guard));
         self
     }
 

@@ -9,7 +9,7 @@ use capsule_abi::names;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::call::{Call, Kind};
+use crate::call::{Answer, Call, Kind};
 use crate::capabilities::Capabilities;
 use crate::engine::Engine;
 use crate::error::{Busy, BusyReason, CallError, LoadError, LoadErrorKind};
@@ -98,6 +98,7 @@ struct Inner {
     template: Template,
     module: Module,
     contract: Contract,
+    takes_requests: bool,
     instances: Arc<Instances>,
     lane: Arc<Lane>,
 }
@@ -135,7 +136,8 @@ impl Function {
             return Err(LoadError::new(
                 LoadErrorKind::OtherAbi,
                 format!(
-                    "module `{}` exports none of `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleMessage`",
+                    "module `{}` exports none of `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleRequest`, \
+                     `callHandleMessage`",
                     module.name()
                 ),
             )
@@ -152,7 +154,9 @@ impl Function {
         };
         let instances = Instances::new(slots, queue, Arc::clone(&template.counters), template.engine.clone());
         let lane = Arc::new(Lane::new(template.engine.long()));
-        Ok(Function { inner: Arc::new(Inner { template, module: module.clone(), contract, instances, lane }) })
+        let takes_requests = module.exports(names::CALL_HANDLE_REQUEST);
+        let inner = Inner { template, module: module.clone(), contract, takes_requests, instances, lane };
+        Ok(Function { inner: Arc::new(inner) })
     }
 
     /// Makes the first instance, which proves the module: `_initialize` or `_start`, and `OnStart`. Without this call, the
@@ -173,25 +177,52 @@ impl Function {
     /// Dropping the future ends a call of [`Contract::Fresh`]; one of an instance with state keeps its turn and runs on to its
     /// end or deadline, since an interrupted guest would have to be thrown away with its state.
     pub async fn call(&self, call: Call) -> Result<Bytes, CallError> {
+        self.exchange(call).await.map(Answer::into_body)
+    }
+
+    /// As [`Function::call`], with the head of the answer when the call is a [`Call::request`].
+    ///
+    /// # Errors
+    /// As [`Function::call`].
+    ///
+    /// # Cancel safety
+    /// As [`Function::call`].
+    pub async fn exchange(&self, call: Call) -> Result<Answer, CallError> {
         let limit = self.inner.template.surroundings.limits.argument;
-        let result = if call.argument.len() > limit {
-            Err(CallError::ArgumentTooLarge { limit, found: call.argument.len() })
+        let found = call.length();
+        let result = if found > limit {
+            Err(CallError::ArgumentTooLarge { limit, found })
         } else {
-            self.run(Some(call)).await
+            // In a box: it passes through several futures, each of which would be as large.
+            self.run(Some(Box::new(call))).await
         };
-        self.inner.template.counters.count(&result);
+        // What an instance has seen is counted where it ends, also when nobody waits for it any more.
+        if let Err(CallError::ArgumentTooLarge { .. } | CallError::Busy(_)) = &result {
+            self.inner.template.counters.count(&result);
+        }
         result
     }
 
-    async fn run(&self, call: Option<Call>) -> Result<Bytes, CallError> {
+    /// Whether the module has the export `callHandleRequest`, so that a request needs no document.
+    pub fn takes_requests(&self) -> bool {
+        self.inner.takes_requests
+    }
+
+    async fn run(&self, call: Option<Box<Call>>) -> Result<Answer, CallError> {
         let inner = &self.inner;
         let limits = &inner.template.surroundings.limits;
         let patience = call.as_ref().and_then(|call| call.patience).unwrap_or(limits.queue_timeout);
         match (inner.instances.acquire().map_err(CallError::Busy)?, inner.contract) {
-            (Acquired::Now(slot), _) => inner.run_in(slot, call, patience).await,
+            (Acquired::Now(slot), _) => {
+                let now = call.as_ref().and_then(|call| call.now).unwrap_or_else(Instant::now);
+                inner.run_in(slot, call, patience, now).await
+            }
             (Acquired::InTurn(turn), Contract::Fresh) => {
-                let slot = Box::pin(turn.wait(patience)).await.map_err(CallError::Busy)?;
-                inner.run_in(slot, call, patience).await
+                let waiting = async move {
+                    let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
+                    inner.run_in(slot, call, patience, Instant::now()).await
+                };
+                Box::pin(waiting).await
             }
             (Acquired::InTurn(turn), Contract::Instances(_)) => {
                 // A task of its own: the call keeps its turn when its caller hangs up.
@@ -199,7 +230,7 @@ impl Function {
                 let io = inner.template.surroundings.io.clone();
                 let task = io.spawn(async move {
                     let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
-                    inner.run_in(slot, call, patience).await
+                    inner.run_in(slot, call, patience, Instant::now()).await
                 });
                 task.await.unwrap_or_else(|_| Err(CallError::Runner("the call was lost".into())))
             }
@@ -274,21 +305,40 @@ impl Function {
 
 impl Inner {
     /// Runs a call in its slot, inline first.
-    async fn run_in(self: &Arc<Self>, slot: Slot, call: Option<Call>, patience: Duration) -> Result<Bytes, CallError> {
+    async fn run_in(
+        self: &Arc<Self>,
+        slot: Slot,
+        call: Option<Box<Call>>,
+        patience: Duration,
+        now: Instant,
+    ) -> Result<Answer, CallError> {
         // Waited for before the call's own time begins.
-        let place = if slot.is_vacant() { Some(Box::pin(self.template.place(patience)).await?) } else { None };
-        let timeout = self.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
+        let (place, now) = if slot.is_vacant() {
+            (Some(Box::pin(self.template.place(patience)).await?), Instant::now())
+        } else {
+            (None, now)
+        };
+        let timeout = self.template.surroundings.limits.call_timeout.map(|limit| now + limit);
         let wanted = call.as_ref().and_then(|call| call.deadline);
         let deadline = timeout.into_iter().chain(wanted).min();
         let hang_up = match self.contract {
             Contract::Fresh => HangUp::Cancel,
             Contract::Instances(_) => HangUp::RunOn,
         };
+        let is_call = call.is_some();
         let future = Box::pin(Arc::clone(self).serve(slot, place, call, deadline));
         match Running::new(&self.lane, hang_up, deadline, future).await {
             Ok(result) => result,
-            Err(Lost::Deadline) => Err(self.template.deadline_error()),
-            Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
+            Err(lost) => {
+                let result = Err(match lost {
+                    Lost::Deadline => self.template.deadline_error(),
+                    Lost::Ended => CallError::Runner("the call was lost".into()),
+                });
+                if is_call {
+                    self.template.counters.count(&result);
+                }
+                result
+            }
         }
     }
 
@@ -297,26 +347,38 @@ impl Inner {
         self: Arc<Self>,
         mut slot: Slot,
         place: Option<OwnedSemaphorePermit>,
-        call: Option<Call>,
+        mut call: Option<Box<Call>>,
         deadline: Option<Instant>,
-    ) -> Result<Bytes, CallError> {
+    ) -> Result<Answer, CallError> {
         let _active = self.template.engine.ticker().activate();
         if let Some(place) = place {
             // In a box: its future is large, and the one of every call would be with it.
-            slot = Box::pin(self.furnish(slot, place, deadline)).await?;
+            slot = match Box::pin(self.furnish(slot, place, deadline)).await {
+                Ok(slot) => slot,
+                Err(error) => {
+                    let result = Err(error);
+                    if call.is_some() {
+                        self.template.counters.count(&result);
+                    }
+                    return result;
+                }
+            };
         }
         let Some(instance) = slot.instance() else {
             return Err(CallError::Runner("a slot lost its instance".into()));
         };
-        let companion = call.as_ref().and_then(|call| call.companion.clone());
-        let result = match call {
-            None => Ok(Bytes::new()),
+        let result = match &mut call {
+            None => Ok(Answer::default()),
             Some(call) => {
-                let running = instance.call(call.kind, &call.argument, call.request_id, companion.as_ref(), deadline);
+                let running = instance.call(call, deadline);
                 within(deadline, pin!(running)).await.unwrap_or_else(|| Err(self.template.deadline_error()))
             }
         };
-        if within(deadline, pin!(instance.output().finish())).await.is_none() {
+        if call.is_some() {
+            self.template.counters.count(&result);
+        }
+        let output = instance.output();
+        if !output.is_finished() && within(deadline, Box::pin(output.finish())).await.is_none() {
             tracing::warn!(function = self.template.surroundings.name, "output of the call waits: nobody reads it");
         }
         let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);

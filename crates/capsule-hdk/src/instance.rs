@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use capsule_abi::exchange::{self, RECORD};
 use capsule_abi::frame::{self, Packed};
 use capsule_abi::names;
 use tokio::sync::OwnedSemaphorePermit;
@@ -12,7 +13,7 @@ use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::call::{Companion, Kind};
+use crate::call::{Answer, Call, Companion, Kind};
 use crate::error::{CallError, Trap};
 use crate::host::{HostContext, Surroundings};
 use crate::limits::Limiter;
@@ -105,6 +106,8 @@ pub(crate) struct Instance {
     free: Option<TypedFunc<u32, ()>>,
     allocate_buffer: Option<TypedFunc<u32, u32>>,
     handlers: [Option<TypedFunc<(u32, u32), u64>>; 4],
+    /// Head and body, each an address and a length.
+    request: Option<TypedFunc<(u32, u32, u32, u32), u64>>,
     health: Option<TypedFunc<(), u64>>,
     metrics: Option<TypedFunc<(), u64>>,
     on_stop: Option<TypedFunc<(), ()>>,
@@ -169,7 +172,8 @@ impl Instance {
         let handlers =
             [names::CALL_HANDLE, names::CALL_HANDLE_JSON, names::CALL_HANDLE_HTTP, names::CALL_HANDLE_MESSAGE]
                 .map(&mut function);
-        let [malloc, free, allocate_buffer, health, metrics, on_stop] = [
+        let [request, malloc, free, allocate_buffer, health, metrics, on_stop] = [
+            names::CALL_HANDLE_REQUEST,
             names::MALLOC,
             names::FREE,
             names::ALLOCATE_BUFFER,
@@ -185,6 +189,7 @@ impl Instance {
             free: free.and_then(|f| f.typed(&store).ok()),
             allocate_buffer: allocate_buffer.and_then(|f| f.typed(&store).ok()),
             handlers: handlers.map(|f| f.and_then(|f| f.typed(&store).ok())),
+            request: request.and_then(|f| f.typed(&store).ok()),
             health: health.and_then(|f| f.typed(&store).ok()),
             metrics: metrics.and_then(|f| f.typed(&store).ok()),
             on_stop: on_stop.and_then(|f| f.typed(&store).ok()),
@@ -203,43 +208,37 @@ impl Instance {
         self.memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
-    /// Calls the export for `kind`. The instance is sound afterwards when the error says so.
-    pub(crate) async fn call(
-        &mut self,
-        kind: Kind,
-        argument: &[u8],
-        request_id: Option<Arc<str>>,
-        companion: Option<&Companion>,
-        deadline: Option<Instant>,
-    ) -> Result<Bytes, CallError> {
-        self.prepare(request_id, companion, deadline);
-        let packed = match kind.handler() {
-            Some(index) => {
+    /// Calls the export that the call is for. The instance is sound afterwards when the error says so.
+    pub(crate) async fn call(&mut self, call: &mut Call, deadline: Option<Instant>) -> Result<Answer, CallError> {
+        self.prepare(call.request_id.take(), call.companion.as_ref(), deadline);
+        let kind = call.kind;
+        let missing = || CallError::MissingExport(kind.export());
+        let called = match (kind.handler(), kind) {
+            (Some(index), _) => {
                 if self.handlers[index].is_none() {
-                    return Err(CallError::MissingExport(kind.export()));
+                    return Err(missing());
                 }
-                let place = match self.place_in_kept_buffer(argument) {
-                    Some(place) => place,
-                    // In a box: it is rare, and the future of every call would be large with it.
-                    None => Box::pin(self.place(argument)).await?,
-                };
-                let Some(handler) = &self.handlers[index] else {
-                    return Err(CallError::MissingExport(kind.export()));
-                };
-                let called = handler.call_async(&mut self.store, place).await;
-                called.map_err(|error| classify(&self.store, &error))?
+                let [argument, _] = self.place(call).await?;
+                let Some(handler) = &self.handlers[index] else { return Err(missing()) };
+                handler.call_async(&mut self.store, argument).await
             }
-            None => {
+            (None, Kind::Request) => {
+                if self.request.is_none() {
+                    return Err(missing());
+                }
+                let [(head, head_length), (body, body_length)] = self.place(call).await?;
+                let Some(handler) = &self.request else { return Err(missing()) };
+                handler.call_async(&mut self.store, (head, head_length, body, body_length)).await
+            }
+            (None, kind) => {
                 let export = if kind == Kind::Health { &self.health } else { &self.metrics };
-                let Some(export) = export.clone() else {
-                    return Err(CallError::MissingExport(kind.export()));
-                };
-                let called = export.call_async(&mut self.store, ()).await;
-                called.map_err(|error| classify(&self.store, &error))?
+                let Some(export) = export else { return Err(missing()) };
+                export.call_async(&mut self.store, ()).await
             }
         };
+        let packed = Packed::from_u64(called.map_err(|error| classify(&self.store, &error))?);
         self.census.memory(self.memory_size());
-        let result = self.result(Packed::from_u64(packed));
+        let result = if kind == Kind::Request { self.exchanged(packed) } else { self.result(packed) };
         if self.argument.capacity > KEPT_ARGUMENT {
             Box::pin(self.release_argument()).await?;
         }
@@ -273,26 +272,36 @@ impl Instance {
         self.store.set_epoch_deadline(1);
     }
 
-    /// Writes the argument into the buffer that the instance keeps. `None` when there is none, or it is too small.
-    fn place_in_kept_buffer(&mut self, argument: &[u8]) -> Option<(u32, u32)> {
-        let ArgumentBuffer { pointer, capacity } = self.argument;
-        let length = u32::try_from(argument.len()).ok().filter(|length| (1..=capacity).contains(length))?;
-        let bytes = self.memory?.data_mut(&mut self.store);
-        bytes.get_mut(Packed { pointer, length }.range(bytes.len())?)?.copy_from_slice(argument);
-        Some((pointer, length))
+    /// Writes what the call gives into the guest's memory, and says where its two parts lie.
+    async fn place(&mut self, call: &Call) -> Result<[(u32, u32); 2], CallError> {
+        let found = call.length();
+        let length =
+            u32::try_from(found).map_err(|_| CallError::ArgumentTooLarge { limit: u32::MAX as usize, found })?;
+        let pointer = if length == 0 {
+            0
+        } else if length <= self.argument.capacity {
+            self.argument.pointer
+        } else {
+            // In a box: it is rare, and the future of every call would be large with it.
+            Box::pin(self.make_room(length)).await?
+        };
+        let memory = self.memory.ok_or(CallError::MissingExport(names::MEMORY))?;
+        let bytes = memory.data_mut(&mut self.store);
+        let range = Packed { pointer, length }.range(bytes.len()).ok_or_else(|| {
+            CallError::Protocol(format!("its argument buffer at {pointer:#x} is outside of its memory"))
+        })?;
+        let (argument, body) = bytes[range].split_at_mut(call.argument.len());
+        argument.copy_from_slice(&call.argument);
+        body.copy_from_slice(&call.body);
+        // Both are within `length`. What is empty is nowhere.
+        let part = |start: u32, length: usize| if length == 0 { (0, 0) } else { (start, length as u32) };
+        Ok([part(pointer, call.argument.len()), part(pointer + call.argument.len() as u32, call.body.len())])
     }
 
-    /// Writes the argument into the guest's memory, into a buffer from its allocator.
-    async fn place(&mut self, argument: &[u8]) -> Result<(u32, u32), CallError> {
-        let length = u32::try_from(argument.len())
-            .map_err(|_| CallError::ArgumentTooLarge { limit: u32::MAX as usize, found: argument.len() })?;
-        if length == 0 {
-            return Ok((0, 0));
-        }
-        let memory = self.memory.ok_or(CallError::MissingExport(names::MEMORY))?;
-        let pointer = match (&self.malloc, &self.allocate_buffer) {
+    /// A buffer from the guest's allocator, which is kept for the calls to come when it can be.
+    async fn make_room(&mut self, length: u32) -> Result<u32, CallError> {
+        match (self.malloc.clone(), self.allocate_buffer.clone()) {
             (Some(malloc), _) => {
-                let malloc = malloc.clone();
                 self.release_argument().await?;
                 let capacity =
                     if length > KEPT_ARGUMENT { length } else { length.next_power_of_two().max(LEAST_ARGUMENT) };
@@ -300,21 +309,12 @@ impl Instance {
                 if self.free.is_some() {
                     self.argument = ArgumentBuffer { pointer, capacity };
                 }
-                pointer
+                Ok(pointer)
             }
-            (None, Some(allocate_buffer)) => {
-                // The module owns what it allocates here: it cannot be used twice.
-                let allocate_buffer = allocate_buffer.clone();
-                self.allocate(&allocate_buffer, length, names::ALLOCATE_BUFFER).await?
-            }
-            (None, None) => return Err(CallError::MissingExport(names::MALLOC)),
-        };
-        let bytes = memory.data_mut(&mut self.store);
-        let range = Packed { pointer, length }.range(bytes.len()).ok_or_else(|| {
-            CallError::Protocol(format!("its argument buffer at {pointer:#x} is outside of its memory"))
-        })?;
-        bytes[range].copy_from_slice(argument);
-        Ok((pointer, length))
+            // The module owns what it allocates here: it cannot be used twice.
+            (None, Some(allocate_buffer)) => self.allocate(&allocate_buffer, length, names::ALLOCATE_BUFFER).await,
+            (None, None) => Err(CallError::MissingExport(names::MALLOC)),
+        }
     }
 
     async fn allocate(&mut self, allocator: &TypedFunc<u32, u32>, size: u32, name: &str) -> Result<u32, CallError> {
@@ -345,27 +345,57 @@ impl Instance {
     }
 
     /// Copies a framed result out of the guest's memory.
-    fn result(&self, packed: Packed) -> Result<Bytes, CallError> {
-        let memory = self.memory.ok_or(CallError::MissingExport(names::MEMORY))?;
-        let bytes = memory.data(&self.store);
-        let limit = self.store.data().context.limits().result;
-        if packed.length as usize > limit {
-            return Err(CallError::ResultTooLarge { limit, found: packed.length as usize });
-        }
-        let range = packed.range(bytes.len()).ok_or_else(|| {
-            CallError::Protocol(format!(
-                "its result at {:#x} with length {} is outside of its memory of {} bytes",
-                packed.pointer,
-                packed.length,
-                bytes.len()
-            ))
-        })?;
-        match frame::decode(&bytes[range]) {
-            Ok(Ok(payload)) => Ok(Bytes::copy_from_slice(payload)),
+    fn result(&self, packed: Packed) -> Result<Answer, CallError> {
+        self.check_length(packed.length as usize)?;
+        match frame::decode(lying_at(self.bytes()?, "result", packed)?) {
+            Ok(Ok(payload)) => Ok(Answer::result(Bytes::copy_from_slice(payload))),
             Ok(Err(message)) => Err(CallError::Failure(Bytes::copy_from_slice(message))),
             Err(error) => Err(CallError::Protocol(error.to_string())),
         }
     }
+
+    /// Copies the head and the body of a response out of the guest's memory; `packed` is where their record lies.
+    fn exchanged(&self, packed: Packed) -> Result<Answer, CallError> {
+        let bytes = self.bytes()?;
+        let record = lying_at(bytes, "result", packed)?;
+        let Some(record) = record.first_chunk() else {
+            let problem = format!("its result has {} bytes, expected a record of {RECORD}", record.len());
+            return Err(CallError::Protocol(problem));
+        };
+        let [head, body] = exchange::read_record(record);
+        self.check_length(head.length as usize + body.length as usize)?;
+        let head = lying_at(bytes, "head", head)?;
+        let body = lying_at(bytes, "body", body)?;
+        if exchange::is_failure(head) {
+            return Err(CallError::Failure(Bytes::copy_from_slice(body)));
+        }
+        Ok(Answer::exchange(head, body))
+    }
+
+    fn check_length(&self, found: usize) -> Result<(), CallError> {
+        let limit = self.store.data().context.limits().result;
+        if found > limit { Err(CallError::ResultTooLarge { limit, found }) } else { Ok(()) }
+    }
+
+    /// The guest's memory.
+    fn bytes(&self) -> Result<&[u8], CallError> {
+        Ok(self.memory.ok_or(CallError::MissingExport(names::MEMORY))?.data(&self.store))
+    }
+}
+
+/// What lies at a place that the guest has named as its `what`. Nothing lies anywhere.
+fn lying_at<'a>(bytes: &'a [u8], what: &str, place: Packed) -> Result<&'a [u8], CallError> {
+    if place.length == 0 {
+        return Ok(&[]);
+    }
+    place.range(bytes.len()).map(|range| &bytes[range]).ok_or_else(|| {
+        CallError::Protocol(format!(
+            "its {what} at {:#x} with length {} is outside of its memory of {} bytes",
+            place.pointer,
+            place.length,
+            bytes.len()
+        ))
+    })
 }
 
 /// Instantiates and starts. An `Err` that is an exit with code 0 does not come out of here.

@@ -56,7 +56,7 @@ mod stats;
 mod ticker;
 mod wasi;
 
-pub use call::{Call, Kind};
+pub use call::{Answer, Call, Kind};
 pub use capabilities::{Capabilities, Folder, Network, Reach};
 pub use engine::{Engine, EngineConfig};
 pub use error::{Busy, BusyReason, CallError, Fault, LoadError, LoadErrorKind, Trap};

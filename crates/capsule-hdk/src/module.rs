@@ -87,8 +87,13 @@ impl Module {
 }
 
 /// The handlers a runner may call.
-const HANDLERS: [&str; 4] =
-    [names::CALL_HANDLE, names::CALL_HANDLE_JSON, names::CALL_HANDLE_HTTP, names::CALL_HANDLE_MESSAGE];
+const HANDLERS: [&str; 5] = [
+    names::CALL_HANDLE,
+    names::CALL_HANDLE_JSON,
+    names::CALL_HANDLE_HTTP,
+    names::CALL_HANDLE_REQUEST,
+    names::CALL_HANDLE_MESSAGE,
+];
 
 /// WebAssembly text starts with a parenthesis or a comment after white space.
 fn is_text(bytes: &[u8]) -> bool {
@@ -188,7 +193,7 @@ pub(crate) fn check_exports(module: &Module) -> Vec<String> {
         None => problems.push("export `memory` is missing".into()),
     }
     let handler = ([I32, I32], [I64]);
-    let signatures: [(&str, &[ValType], &[ValType]); 13] = [
+    let signatures: [(&str, &[ValType], &[ValType]); 14] = [
         (names::START, &[], &[]),
         (names::INITIALIZE, &[], &[]),
         (names::MALLOC, &[I32], &[I32]),
@@ -197,6 +202,7 @@ pub(crate) fn check_exports(module: &Module) -> Vec<String> {
         (names::CALL_HANDLE, &handler.0, &handler.1),
         (names::CALL_HANDLE_JSON, &handler.0, &handler.1),
         (names::CALL_HANDLE_HTTP, &handler.0, &handler.1),
+        (names::CALL_HANDLE_REQUEST, &[I32, I32, I32, I32], &[I64]),
         (names::CALL_HANDLE_MESSAGE, &handler.0, &handler.1),
         (names::ON_START, &[], &[]),
         (names::ON_STOP, &[], &[]),

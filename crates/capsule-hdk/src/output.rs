@@ -9,6 +9,7 @@ mod overdue;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -49,6 +50,8 @@ const HIGH_WATER: usize = 64 * 1024;
 /// The output of one instance on its way to the runner's.
 pub(crate) struct OutputBuffer {
     buffering: Buffering,
+    /// Something was written since everything was last passed on: calls that print nothing need no lock.
+    touched: AtomicBool,
     waiting: Arc<Waiting>,
 }
 
@@ -81,11 +84,13 @@ enum Portion {
 
 impl OutputBuffer {
     pub(crate) fn new(sink: Arc<dyn Output>, buffering: Buffering) -> OutputBuffer {
-        OutputBuffer { buffering, waiting: Arc::new(Waiting { sink, lines: Mutex::default() }) }
+        let waiting = Arc::new(Waiting { sink, lines: Mutex::default() });
+        OutputBuffer { buffering, touched: AtomicBool::new(false), waiting }
     }
 
     /// Appends parts of one write. Never blocks; ask [`OutputBuffer::relieve`] afterwards.
     pub(crate) fn write(&self, stream: Stream, parts: &[&[u8]]) {
+        self.touched.store(true, Ordering::Relaxed);
         let mut lines = lock(&self.waiting.lines);
         let buffer = &mut lines.bytes[stream as usize];
         for part in parts {
@@ -121,11 +126,17 @@ impl OutputBuffer {
         }
     }
 
+    /// Whether there is nothing to [finish](OutputBuffer::finish). Asked by who runs the instance, which alone writes.
+    pub(crate) fn is_finished(&self) -> bool {
+        !self.touched.load(Ordering::Relaxed)
+    }
+
     /// Passes everything on, a last line without newline included: the end of a call.
     pub(crate) async fn finish(&self) {
         while !self.waiting.push(self.rest()) {
             self.waiting.sink.ready().await;
         }
+        self.touched.store(false, Ordering::Relaxed);
     }
 
     /// As [`OutputBuffer::finish`] without waiting; what finds no room is lost. For instances that end.

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use bytes::Bytes;
-
 use crate::error::CallError;
 
 /// The counters of one function, shared by its instances.
@@ -84,7 +82,7 @@ impl Counters {
     }
 
     /// Counts the end of a call.
-    pub(crate) fn count(&self, result: &Result<Bytes, CallError>) {
+    pub(crate) fn count<T>(&self, result: &Result<T, CallError>) {
         let counter = match result {
             Ok(_) => &self.succeeded,
             Err(CallError::Failure(_)) => &self.failed,

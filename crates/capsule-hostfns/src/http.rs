@@ -109,20 +109,12 @@ impl Outbound {
 pub struct Trail {
     header: HeaderName,
     value: HeaderValue,
-    /// Held until the call has ended.
-    _guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Trail {
     /// A trail of this header.
     pub fn new(header: HeaderName, value: HeaderValue) -> Trail {
-        Trail { header, value, _guard: None }
-    }
-
-    /// The same, which keeps something else until the call has ended: a call has one companion.
-    #[must_use]
-    pub fn keeping<T: Send + Sync + 'static>(self, guard: T) -> Trail {
-        Trail { _guard: Some(Box::new(guard)), ..self }
+        Trail { header, value }
     }
 }
 

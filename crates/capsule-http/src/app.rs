@@ -12,7 +12,7 @@ use capsule_faas::runtime::hops;
 use capsule_hdk::{Call, CallError, Function, Kind};
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -20,7 +20,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::answer::{self, Answer};
 use crate::document;
 use crate::drain::Drain;
-use crate::front::{self, Front};
+use crate::front::{self, Asked, Front};
 use crate::idle::Idle;
 use crate::listener::Answers;
 use crate::metrics::{self, Metrics};
@@ -46,50 +46,65 @@ pub(crate) struct App {
 impl Answers for App {
     type Body = Full<Bytes>;
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Answer> + Send + 'static {
+        // Taken apart outside of the future, which would hold it twice.
         let begin = Instant::now();
         let (head, body) = request.into_parts();
-        let id = request_id::of(&head.headers);
-        let reads = head.method == Method::GET || head.method == Method::HEAD;
-        let mut answer = match head.uri.path() {
-            // In boxes: the future of every call would be as large as theirs.
-            "/health" if reads => Box::pin(self.health()).await,
-            "/metrics" if reads => Box::pin(self.metrics()).await,
-            _ => {
-                let mut tally = Tally { metrics: &self.metrics, begin, status: CLIENT_GONE };
-                let answer = self.call(&head, body, &id, peer).await;
-                tally.status = answer.status().as_u16();
-                answer
-            }
-        };
-        self.front.log(&head, peer, answer.status(), begin, &id, None);
-        answer.headers_mut().insert(request_id::HEADER, id);
-        if head.method == Method::HEAD { answer::head_of(answer) } else { answer }
+        async move {
+            let id = request_id::of(&head.headers);
+            let reads = head.method == Method::GET || head.method == Method::HEAD;
+            let mut answer = match head.uri.path() {
+                // In boxes: the future of every call would be as large as theirs.
+                "/health" if reads => Box::pin(self.health()).await,
+                "/metrics" if reads => Box::pin(self.metrics()).await,
+                _ => {
+                    let mut tally = Tally { metrics: &self.metrics, begin, status: CLIENT_GONE };
+                    let answer = self.call(&head, body, &id, peer, begin).await;
+                    tally.status = answer.status().as_u16();
+                    answer
+                }
+            };
+            self.front.log(&head, peer, answer.status(), begin, &id, None);
+            answer.headers_mut().insert(request_id::HEADER, id);
+            if head.method == Method::HEAD { answer::head_of(answer) } else { answer }
+        }
     }
 }
 
 impl App {
-    async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: SocketAddr) -> Answer {
+    async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: SocketAddr, begin: Instant) -> Answer {
+        let has_body = !body.is_end_stream();
         let busy = self.idle.as_ref().map(|idle| idle.call());
         let id = id.to_str().unwrap_or_default();
-        let document = match self.front.document(head, None, body, id, peer).await {
-            Ok(document) => document,
+        let (host, body) = match front::checked(head) {
+            Ok(host) => match self.front.take(body).await {
+                Ok(body) => (host, body),
+                Err((status, problem)) => return answer::text(status, problem),
+            },
             Err((status, problem)) => return answer::text(status, problem),
         };
-        let mut call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
+        let takes_requests = self.function.takes_requests();
+        let mut call = self.front.call(Asked { head, host, path: None, body, takes_requests }, id, peer);
         // A child process passes the way of a call on, so that its server sees when the call comes back.
-        let way = if self.front.is_child { head.headers.get(hops::HEADER) } else { None };
-        call = match (way, busy) {
-            (Some(way), busy) => {
-                let header = HeaderName::from_static(hops::HEADER);
-                call.with_companion(Arc::new(Trail::new(header, way.clone()).keeping(busy)))
-            }
-            (None, Some(busy)) => call.with_companion(Arc::new(busy)),
-            (None, None) => call,
-        };
-        let call = pin!(self.function.call(call));
+        if self.front.is_child
+            && let Some(way) = head.headers.get(hops::HEADER)
+        {
+            let header = HeaderName::from_static(hops::HEADER);
+            call = call.with_companion(Arc::new(Trail::new(header, way.clone())));
+        }
+        if let Some(busy) = busy {
+            call = call.with_guard(Arc::new(busy));
+        }
+        if !has_body {
+            call = call.with_now(begin.into());
+        }
+        let call = pin!(self.function.exchange(call));
         match self.drain.unless_over(call).await {
-            Some(result) => front::outcome(result, id, None),
+            Some(result) => front::outcome(result, takes_requests, id, None),
             None => answer::unavailable("the server is being stopped", AFTER_RESTART),
         }
     }

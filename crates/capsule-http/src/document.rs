@@ -1,57 +1,43 @@
-//! Requests and answers as the documents of the module (docs/abi.md, section 3).
+//! Requests and answers as modules have them: as documents, or as heads and bodies (docs/abi.md, section 3).
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use capsule_abi::exchange;
 use capsule_abi::request::{self, RequestParts};
 use capsule_abi::response::{self, Body};
+use capsule_hdk as hdk;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode, Version};
+use hyper::{HeaderMap, Response, StatusCode, Version};
 
 use crate::answer::{Answer, JSON, TEXT};
-use crate::module_headers;
-
-/// Where a request came in, as far as its URI is concerned.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin<'a> {
-    /// `http` or `https`.
-    pub(crate) scheme: &'a str,
-    /// The host that the client asked for.
-    pub(crate) host: &'a str,
-    /// Path and query that the client asked for, where the head's are only a part of them.
-    pub(crate) target: Option<&'a str>,
-}
+use crate::module_headers::{self, ModuleHeaders};
 
 /// Bytes of most request documents without their bodies.
 const DOCUMENT: usize = 768;
 
-/// The request document for a request and its body.
-pub(crate) fn of_request(head: &Parts, origin: Origin<'_>, request_id: &str, body: &[u8]) -> Vec<u8> {
-    // `OPTIONS *` asks the server itself (RFC 9112 section 3.2.4): its root, for a module. HTTP/2 has an empty path for it.
-    let path = match head.uri.path() {
-        "*" | "" => "/",
-        path => path,
-    };
-    let parts = RequestParts {
-        method: head.method.as_str(),
-        scheme: origin.scheme,
-        host: origin.host,
-        path,
-        query: head.uri.query(),
-        request_id,
-        target: origin.target,
-        body,
-    };
-    let headers = || {
-        let others = head.headers.iter().filter(|(name, _)| *name != HOST);
-        let others = others.map(|(name, value)| (name.as_str(), value.as_bytes()));
-        std::iter::once(("host", origin.host.as_bytes())).chain(others)
-    };
-    let mut document = Vec::with_capacity(body.len() + DOCUMENT);
-    request::write(&mut document, &parts, headers);
+/// The request document for a request with these headers.
+pub(crate) fn of_request(parts: &RequestParts<'_>, headers: &HeaderMap) -> Vec<u8> {
+    let mut document = Vec::with_capacity(parts.body.len() + DOCUMENT);
+    request::write(&mut document, parts, || pairs(parts, headers));
     document
+}
+
+/// The head of a request with these headers.
+pub(crate) fn head_of_request(parts: &RequestParts<'_>, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::new();
+    let count = 1 + headers.len() - headers.keys().filter(|name| **name == HOST).count();
+    exchange::write_request(&mut head, parts, count, pairs(parts, headers));
+    head
+}
+
+/// The headers as a module sees them: one host, in front.
+fn pairs<'a>(parts: &RequestParts<'a>, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    let others = headers.iter().filter(|(name, _)| *name != HOST);
+    let others = others.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    std::iter::once(("host", parts.host.as_bytes())).chain(others)
 }
 
 /// Bytes of a host with its port; a table, since every request is looked at. Bytes above ASCII become U+FFFD.
@@ -102,24 +88,42 @@ pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
 /// One line that says what is wrong with the document.
 pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
     let read = response::read(document).map_err(|error| error.to_string())?;
-    let status = StatusCode::from_u16(read.status).map_err(|_| format!("`StatusCode` is {}", read.status))?;
-    let given = module_headers::of(read.headers)?;
+    let given = module_headers::of_text(read.headers)?;
     let (body, content_type) = match read.body {
         Body::Text(bytes) => (Bytes::from(bytes.into_owned()), TEXT),
         Body::Json(Cow::Borrowed(text)) => (slice_of(document, text), JSON),
         Body::Json(Cow::Owned(text)) => (Bytes::from(text), JSON),
     };
+    answer(read.status, &given, body, Some(content_type))
+}
+
+/// The answer that a head and a body are.
+///
+/// # Errors
+/// One line that says what is wrong with the head.
+pub(crate) fn of_exchange(given: hdk::Answer) -> Result<Answer, String> {
+    let read = exchange::read_response(given.head()).map_err(|error| error.to_string())?;
+    let (status, headers) = (read.status, module_headers::of_head(&read)?);
+    answer(status, &headers, given.into_body(), None)
+}
+
+fn answer(
+    status: u16,
+    given: &ModuleHeaders,
+    body: Bytes,
+    content_type: Option<HeaderValue>,
+) -> Result<Answer, String> {
+    let status = StatusCode::from_u16(status).map_err(|_| format!("the status is {status}"))?;
     // These have no body, and nothing that describes one (RFC 9110 section 6.4.1).
     let bodyless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let mut answer = Response::new(Full::new(if bodyless { Bytes::new() } else { body }));
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    for (name, value) in &given.pairs {
-        let appended = headers.try_append(name.clone(), value.clone());
-        appended.map_err(|_| "it has more headers than an answer can hold")?;
-    }
-    if !bodyless && !given.typed {
-        headers.append(CONTENT_TYPE, content_type);
+    *answer.headers_mut() = given.map.clone();
+    if !bodyless
+        && !given.typed
+        && let Some(content_type) = content_type
+    {
+        answer.headers_mut().append(CONTENT_TYPE, content_type);
     }
     Ok(answer)
 }
@@ -158,7 +162,7 @@ mod tests {
                "Set-Cookie":["a=1","b=2"],"X-Own":"é"}}"#,
         );
         let names: Vec<_> = answer.headers().keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["set-cookie", "x-own", "content-type"]);
+        assert_eq!(names, ["x-request-id", "set-cookie", "x-own", "content-type"]);
         assert_eq!(answer.headers().get_all("set-cookie").iter().count(), 2);
     }
 
@@ -178,5 +182,22 @@ mod tests {
             assert!(hyper::body::Body::is_end_stream(answer.body()));
             assert!(!answer.headers().contains_key(CONTENT_TYPE));
         }
+    }
+    #[test]
+    fn an_answer_of_bytes_has_the_headers_it_names() {
+        let mut head = Vec::new();
+        let headers = [("Connection", "close"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")];
+        exchange::write_response(&mut head, 201, headers.into_iter());
+        let answer = of_exchange(hdk::Answer::exchange(&head, b"x")).unwrap();
+        assert_eq!(answer.status(), 201);
+        let names: Vec<_> = answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(names, [("x-request-id", &b""[..]), ("set-cookie", b"a=1"), ("set-cookie", b"b=2")]);
+        let mut head = Vec::new();
+        exchange::write_response(&mut head, 200, [("A", "b\r\nX: y")].into_iter());
+        assert_eq!(
+            of_exchange(hdk::Answer::exchange(&head, b"")).unwrap_err(),
+            "the header `A` is not one that HTTP allows"
+        );
+        assert!(of_exchange(hdk::Answer::default()).unwrap_err().starts_with("the head of the response is not valid"));
     }
 }

@@ -3,24 +3,40 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use capsule_hdk::{CallError, Fault};
+use capsule_abi::request::RequestParts;
+use capsule_hdk::{self as hdk, Call, CallError, Fault, Kind};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, StatusCode};
 
 use crate::answer::{self, Answer};
-use crate::document::{self, Origin};
+use crate::document;
 
 /// The longest pause between two pieces of a body.
 pub(crate) const BODY_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a request does not reach the module.
 pub(crate) type Refused = (StatusCode, Cow<'static, str>);
+
+/// What a module is asked.
+pub(crate) struct Asked<'a> {
+    /// Checked, without what modules must not see.
+    pub(crate) head: &'a Parts,
+    /// What [`checked`] has answered.
+    pub(crate) host: Option<Cow<'a, str>>,
+    /// What it sees of the path, when that is not all of it.
+    pub(crate) path: Option<&'a str>,
+    pub(crate) body: Bytes,
+    /// Whether it takes head and body; else it gets a document.
+    pub(crate) takes_requests: bool,
+}
 
 /// What a server knows of itself.
 pub(crate) struct Front {
@@ -36,38 +52,41 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// The request document for a call. `target` is what the client asked for, where the head has a shorter path.
-    pub(crate) async fn document(
-        &self,
-        head: &Parts,
-        target: Option<&str>,
-        body: Incoming,
-        id: &str,
-        peer: SocketAddr,
-    ) -> Result<Vec<u8>, Refused> {
-        let host = checked(head)?;
-        let body = self.take(body).await?;
-        Ok(self.written(head, host, target, &body, id, peer))
-    }
-
     /// The body within the limit.
     pub(crate) async fn take(&self, body: Incoming) -> Result<Bytes, Refused> {
-        if body.is_end_stream() { Ok(Bytes::new()) } else { read(body, self.max_body, " (flag `--maxBody`)").await }
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        // In a box: the future of every call would be as large.
+        Box::pin(read(body, self.max_body, " (flag `--maxBody`)")).await
     }
 
-    /// The request document of a head that has been [`checked`], with what that has answered.
-    pub(crate) fn written(
-        &self,
-        head: &Parts,
-        host: Option<Cow<'_, str>>,
-        target: Option<&str>,
-        body: &[u8],
-        id: &str,
-        peer: SocketAddr,
-    ) -> Vec<u8> {
+    /// The call of a module for a request whose head has been [`checked`] and whose body has been taken.
+    pub(crate) fn call(&self, asked: Asked<'_>, id: &str, peer: SocketAddr) -> Call {
+        let Asked { head, host, path, body, takes_requests } = asked;
+        // `OPTIONS *` asks the server itself (RFC 9112 section 3.2.4): its root, for a module. HTTP/2 has an empty path for it.
+        let whole = match head.uri.path() {
+            "*" | "" => "/",
+            path => path,
+        };
         let host = host.unwrap_or_else(|| self.address.to_string().into());
-        let origin = Origin { scheme: self.scheme(head, peer), host: &host, target };
-        document::of_request(head, origin, id, body)
+        let parts = RequestParts {
+            method: head.method.as_str(),
+            scheme: self.scheme(head, peer),
+            host: &host,
+            path: path.unwrap_or(whole),
+            query: head.uri.query(),
+            request_id: id,
+            target: path.and(head.uri.path_and_query()).map(PathAndQuery::as_str),
+            body: &body,
+        };
+        let call = if takes_requests {
+            let head = document::head_of_request(&parts, &head.headers);
+            Call::request(head, body)
+        } else {
+            Call::new(Kind::Http, document::of_request(&parts, &head.headers))
+        };
+        call.with_request_id(Arc::from(id))
     }
 
     /// `https` behind a trusted proxy that says so.
@@ -167,18 +186,26 @@ pub(crate) async fn read(mut body: Incoming, limit: usize, advice: &str) -> Resu
     Ok(first.unwrap_or_else(|| whole.freeze()))
 }
 
-/// The answer to what a call came to. `function` is who was called, on a server of many.
-pub(crate) fn outcome(result: Result<Bytes, CallError>, id: &str, function: Option<&str>) -> Answer {
-    match result {
-        Ok(document) => document::to_answer(&document).unwrap_or_else(|problem| {
-            tracing::warn!(function, request_id = id, "the module's answer is not valid: {problem}");
-            answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the module's answer is not valid: {problem}"))
-        }),
+/// The answer to what a call came to, of a module that [took the request](Asked::takes_requests) or a document. `function` is
+/// who was called, on a server of many.
+pub(crate) fn outcome(
+    result: Result<hdk::Answer, CallError>,
+    took_request: bool,
+    id: &str,
+    function: Option<&str>,
+) -> Answer {
+    let answer = match result {
+        Ok(answer) if took_request => document::of_exchange(answer),
+        Ok(answer) => document::to_answer(&answer.into_body()),
         Err(error) => {
             log(&error, id, function);
-            answer::error(&error)
+            return answer::error(&error);
         }
-    }
+    };
+    answer.unwrap_or_else(|problem| {
+        tracing::warn!(function, request_id = id, "the module's answer is not valid: {problem}");
+        answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the module's answer is not valid: {problem}"))
+    })
 }
 
 /// What went wrong in a call, for the operator. Load is counted, not logged.

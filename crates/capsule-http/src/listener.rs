@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -38,8 +39,11 @@ pub(crate) trait Answers: Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
     /// Answers a request, always.
-    fn answer(&self, request: Request<Incoming>, peer: SocketAddr)
-    -> impl Future<Output = Response<Self::Body>> + Send;
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 }
 
 /// A listening socket with what connections need.
@@ -181,8 +185,5 @@ fn service<A: Answers>(
     Error = Infallible,
     Future = impl Future<Output = Result<Response<A::Body>, Infallible>> + Send,
 > {
-    service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { Ok(app.answer(request, peer).await) }
-    })
+    service_fn(move |request| Arc::clone(&app).answer(request, peer).map(Ok))
 }

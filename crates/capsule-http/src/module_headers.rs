@@ -6,12 +6,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use capsule_abi::headers::Header;
+use capsule_abi::exchange::ResponseHead;
 use capsule_abi::response;
+use hyper::HeaderMap;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
+
+use crate::request_id;
 
 /// Headers that belong to a connection or to the length of a message, not to an answer (RFC 9110 section 7.6.1): a module
 /// that sets them could smuggle a second answer.
@@ -32,18 +35,29 @@ const KEPT: usize = 16;
 /// Longer texts are not kept.
 const LONGEST_KEPT: usize = 1024;
 
-/// The headers of an answer, in the module's order.
+/// The headers of an answer.
 #[derive(Debug)]
 pub(crate) struct ModuleHeaders {
-    /// Without those that are not the module's to set.
-    pub(crate) pairs: Vec<(HeaderName, HeaderValue)>,
+    /// Without those that are not the module's to set, and with an empty one in the places of those that every answer gets
+    /// from the server: to replace these takes less time than to make room for them.
+    pub(crate) map: HeaderMap,
     /// `Content-Type` is among them.
     pub(crate) typed: bool,
 }
 
 struct Kept {
-    text: Box<str>,
+    form: Form,
+    given: Box<[u8]>,
     headers: Rc<ModuleHeaders>,
+}
+
+/// How a module has given headers.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// The JSON text of a document's `Headers`.
+    Text,
+    /// Lengths and bytes of a head.
+    Head,
 }
 
 thread_local! {
@@ -54,39 +68,64 @@ thread_local! {
 ///
 /// # Errors
 /// One line that says which header is wrong.
-pub(crate) fn of(text: &str) -> Result<Rc<ModuleHeaders>, String> {
+pub(crate) fn of_text(text: &str) -> Result<Rc<ModuleHeaders>, String> {
+    kept(Form::Text, text.as_bytes(), || {
+        let given = response::read_headers(text).map_err(|error| error.to_string())?;
+        convert(given.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    })
+}
+
+/// The headers of a head.
+///
+/// # Errors
+/// One line that says which header is wrong.
+pub(crate) fn of_head(head: &ResponseHead<'_>) -> Result<Rc<ModuleHeaders>, String> {
+    kept(Form::Head, head.identity, || convert(head.headers))
+}
+
+/// Those of before when they were given in the same bytes.
+fn kept(
+    form: Form,
+    given: &[u8],
+    convert: impl FnOnce() -> Result<ModuleHeaders, String>,
+) -> Result<Rc<ModuleHeaders>, String> {
     LAST.with_borrow_mut(|last| {
         // Sets differ in length more often than not; those that do not only replace each other.
-        let place = &mut last[text.len() % KEPT];
-        if let Some(kept) = place.as_ref().filter(|kept| *kept.text == *text) {
+        let place = &mut last[given.len() % KEPT];
+        if let Some(kept) = place.as_ref().filter(|kept| kept.form == form && *kept.given == *given) {
             return Ok(Rc::clone(&kept.headers));
         }
-        let headers = Rc::new(convert(text)?);
-        if text.len() <= LONGEST_KEPT {
-            *place = Some(Kept { text: text.into(), headers: Rc::clone(&headers) });
+        let headers = Rc::new(convert()?);
+        if given.len() <= LONGEST_KEPT {
+            *place = Some(Kept { form, given: given.into(), headers: Rc::clone(&headers) });
         }
         Ok(headers)
     })
 }
 
-fn convert(text: &str) -> Result<ModuleHeaders, String> {
-    let given = response::read_headers(text).map_err(|error| error.to_string())?;
-    let mut pairs = Vec::with_capacity(given.len());
-    for (name, value) in &given {
-        let wrong = || format!("the header `{}` is not one that HTTP allows", name.escape_debug());
-        let name: HeaderName = name.parse().map_err(|_| wrong())?;
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
-        pairs.push((name, value));
+fn convert<'a>(given: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Result<ModuleHeaders, String> {
+    // Room for what the server adds, in clones too.
+    let too_many = "it has more headers than an answer can hold";
+    let mut map = HeaderMap::try_with_capacity(given.clone().count() + 4).map_err(|_| too_many)?;
+    map.insert(request_id::HEADER, HeaderValue::from_static(""));
+    for (name, value) in given.clone() {
+        let wrong =
+            || format!("the header `{}` is not one that HTTP allows", String::from_utf8_lossy(name).escape_debug());
+        let name = HeaderName::from_bytes(name).map_err(|_| wrong())?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| wrong())?;
+        if !NOT_THE_MODULES.contains(&name) && !is_nominated(&name, given.clone()) {
+            map.try_append(name, value).map_err(|_| too_many)?;
+        }
     }
-    pairs.retain(|(name, _)| !NOT_THE_MODULES.contains(name) && !is_nominated(name, &given));
-    let typed = pairs.iter().any(|(name, _)| *name == CONTENT_TYPE);
-    Ok(ModuleHeaders { pairs, typed })
+    let typed = map.contains_key(CONTENT_TYPE);
+    Ok(ModuleHeaders { map, typed })
 }
 
 /// `Connection` nominates further headers that belong to the connection alone (RFC 9110 section 7.6.1).
-fn is_nominated(name: &HeaderName, given: &[Header<'_>]) -> bool {
-    let lists = given.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-    lists.flat_map(|(_, list)| list.split(',')).any(|nominated| nominated.trim().eq_ignore_ascii_case(name.as_str()))
+fn is_nominated<'a>(name: &HeaderName, given: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    let lists = given.filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
+    let mut nominated = lists.flat_map(|(_, list)| list.split(|byte| *byte == b','));
+    nominated.any(|nominated| nominated.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
 #[cfg(test)]
@@ -94,7 +133,9 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        of(text).unwrap().pairs.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect()
+        let headers = of_text(text).unwrap();
+        let own = headers.map.iter().filter(|(name, _)| *name != request_id::HEADER);
+        own.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect()
     }
 
     #[test]
@@ -107,14 +148,14 @@ mod tests {
         assert_eq!(names(r#"{"A":"1"}"#), ["a=1"]);
         assert_eq!(names(r#"{"A":"2"}"#), ["a=2"]);
         assert_eq!(names(r#"{"A":"1"}"#), ["a=1"]);
-        let kept = of(r#"{"A":"1"}"#).unwrap();
-        assert!(Rc::ptr_eq(&kept, &of(r#"{"A":"1"}"#).unwrap()));
+        let kept = of_text(r#"{"A":"1"}"#).unwrap();
+        assert!(Rc::ptr_eq(&kept, &of_text(r#"{"A":"1"}"#).unwrap()));
     }
 
     #[test]
     fn wrong_ones_are_refused_each_time() {
         for _ in 0..2 {
-            assert_eq!(of(r#"{"A B":"c"}"#).unwrap_err(), "\"A B\" is not a header name that HTTP allows");
+            assert_eq!(of_text(r#"{"A B":"c"}"#).unwrap_err(), "\"A B\" is not a header name that HTTP allows");
         }
     }
 }

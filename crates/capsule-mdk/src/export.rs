@@ -1,8 +1,9 @@
 //! The exports of a module: macros, and what they expand to.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
-use capsule_abi::{frame, response};
+use capsule_abi::{exchange, frame, response};
 use serde::Serialize;
 
 use crate::memory;
@@ -69,6 +70,84 @@ pub unsafe fn enter(pointer: *const u8, length: usize, handler: impl FnOnce(&[u8
     let frame = handler(argument);
     drop(memory::reclaim(pointer as usize));
     memory::keep(frame)
+}
+
+/// Runs a handler on the request whose head and body lie at two addresses and keeps its answer.
+///
+/// # Safety
+/// As [`enter`], for both ranges.
+#[expect(unsafe_code, reason = "the host says where the request lies")]
+pub unsafe fn enter_request<E: Display>(
+    head: (*const u8, usize),
+    body: (*const u8, usize),
+    handler: impl FnOnce(Request<'_>) -> Result<Response, E>,
+) -> u64 {
+    let answer = |head: &[u8], body: &[u8]| {
+        keep_answer(match Request::of(head, body) {
+            Ok(request) => handler(request).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    };
+    // SAFETY: the caller's promise.
+    unsafe { enter_parts(head, body, answer) }
+}
+
+/// The same for a handler that reads and writes heads itself.
+///
+/// # Safety
+/// As [`enter`], for both ranges.
+#[expect(unsafe_code, reason = "the host says where the request lies")]
+pub unsafe fn enter_raw_request<H, B, E: Display>(
+    head: (*const u8, usize),
+    body: (*const u8, usize),
+    handler: impl FnOnce(&[u8], &[u8]) -> Result<(H, B), E>,
+) -> u64
+where
+    H: Into<Cow<'static, [u8]>>,
+    B: Into<Cow<'static, [u8]>>,
+{
+    let answer = |head: &[u8], body: &[u8]| match handler(head, body) {
+        Ok((head, body)) => memory::keep_answer(head.into(), body.into()),
+        Err(error) => keep_answer(Err(error.to_string())),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { enter_parts(head, body, answer) }
+}
+
+/// # Safety
+/// As [`enter`], for both ranges.
+#[expect(unsafe_code, reason = "the host says where the request lies")]
+unsafe fn enter_parts(
+    head: (*const u8, usize),
+    body: (*const u8, usize),
+    answer: impl FnOnce(&[u8], &[u8]) -> u64,
+) -> u64 {
+    let [head_bytes, body_bytes] = [head, body].map(|(pointer, length)| match length {
+        0 => &[],
+        // SAFETY: the caller's promise.
+        _ => unsafe { std::slice::from_raw_parts(pointer, length) },
+    });
+    let kept = answer(head_bytes, body_bytes);
+    drop(memory::reclaim(head.0 as usize));
+    kept
+}
+
+/// Keeps the parts of an answer of `callHandleRequest`, or of a failure. Not generic, so that it is compiled once, with this crate's
+/// optimisation.
+fn keep_answer(answer: Result<Response, String>) -> u64 {
+    let (status, headers, body, default_type) = match answer {
+        Ok(answer) => answer.into_parts(),
+        Err(text) => {
+            let mut head = Vec::with_capacity(8);
+            exchange::write_failure(&mut head);
+            return memory::keep_answer(head.into(), text.into_bytes().into());
+        }
+    };
+    let default_type = default_type.map(|default| (Cow::Borrowed("Content-Type"), Cow::Borrowed(default)));
+    let headers = headers.iter().chain(&default_type).map(|(name, value)| (&**name, &**value));
+    let mut head = memory::head();
+    exchange::write_response(&mut head, status, headers);
+    memory::keep_answer(head.into(), body)
 }
 
 /// A buffer with the frame byte of a success.
@@ -154,9 +233,12 @@ macro_rules! handle_json {
 }
 
 /// Exports the HTTP handler: `fn(Request<'_>) -> Result<Response, E>` with any error `E`, which becomes a 500 with its text.
+///
+/// It is exported twice: as `callHandleRequest`, which takes and answers bytes, and as `callHandleHTTP`, which every runner knows.
 #[macro_export]
 macro_rules! handle_http {
     ($handler:expr) => {
+        $crate::__export_request_handler!(enter_request, $handler);
         $crate::__export_handler!("callHandleHTTP", __capsule_handle_http, |bytes| {
             match $crate::Argument::read(bytes) {
                 ::core::result::Result::Ok(request) => $crate::__private::response_frame($handler(request)),
@@ -175,6 +257,15 @@ macro_rules! handle_http_raw {
         $crate::__export_handler!("callHandleHTTP", __capsule_handle_http, |bytes| {
             $crate::__private::bytes_frame($handler(bytes))
         });
+    };
+}
+
+/// Exports a handler of requests that reads and writes heads itself ([`capsule_abi::exchange`]): `fn(&[u8], &[u8]) -> Result<(H, B), E>`
+/// of head and body, where `H` is the head of the response and `B` its body: both a `Vec<u8>` or `&'static [u8]`.
+#[macro_export]
+macro_rules! handle_request_raw {
+    ($handler:expr) => {
+        $crate::__export_request_handler!(enter_raw_request, $handler);
     };
 }
 
@@ -239,6 +330,25 @@ macro_rules! __export_handler {
     };
 }
 
+/// The exported handler of requests as bytes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_request_handler {
+    ($enter:ident, $handler:expr) => {
+        #[allow(dead_code, unsafe_code)]
+        #[cfg_attr(target_arch = "wasm32", unsafe(export_name = "callHandleRequest"))]
+        extern "C" fn __capsule_handle_request(
+            head: *const u8,
+            head_length: usize,
+            body: *const u8,
+            body_length: usize,
+        ) -> u64 {
+            // SAFETY: the host wrote both there and leaves them alone until the call returns.
+            unsafe { $crate::__private::$enter((head, head_length), (body, body_length), $handler) }
+        }
+    };
+}
+
 /// One exported function without argument and result.
 #[doc(hidden)]
 #[macro_export]
@@ -282,6 +392,25 @@ mod tests {
         assert_eq!(response_frame::<BoxError>(Err("no".into())), b"Fno");
         let frame = response_frame::<BoxError>(Ok(Response::new(404)));
         assert_eq!(response::parse(&frame[1..]).unwrap().status, 404);
+    }
+
+    #[test]
+    fn a_request_of_bytes_is_handled() {
+        let mut head = Vec::new();
+        let parts = capsule_abi::request::RequestParts { method: "GET", path: "/", ..Default::default() };
+        exchange::write_request(&mut head, &parts, 0, std::iter::empty());
+        let body = b"body";
+        let mut seen = Vec::new();
+        // SAFETY: both are slices.
+        #[expect(unsafe_code, reason = "as the host does it")]
+        let packed = unsafe {
+            enter_request((head.as_ptr(), head.len()), (body.as_ptr(), body.len()), |request| {
+                seen = [request.method().as_bytes(), request.body()].concat();
+                Ok::<_, BoxError>(Response::text("a"))
+            })
+        };
+        assert_eq!(seen, b"GETbody");
+        assert_eq!(capsule_abi::frame::Packed::from_u64(packed).length as usize, exchange::RECORD);
     }
 
     #[test]

@@ -18,8 +18,8 @@
 //!
 //! # What is where
 //!
-//! - Exports: [`handle!`], [`handle_json!`], [`handle_http!`], [`handle_http_raw!`], [`on_start!`], [`on_stop!`],
-//!   [`on_health!`], [`on_metrics!`], [`reactor!`].
+//! - Exports: [`handle!`], [`handle_json!`], [`handle_http!`], [`handle_http_raw!`],
+//!   [`handle_request_raw!`], [`on_start!`], [`on_stop!`], [`on_health!`], [`on_metrics!`], [`reactor!`].
 //! - Types of handlers: [`Request`], [`Response`], [`Result`].
 //! - Host functions: [`print()`], [`log()`], [`talk`], [`get_env`], [`read_file`], [`write_file`], [`cache`], [`redis`], [`http`].
 //! - Tests without wasm: everywhere but on wasm32, host functions go to an in-memory stand-in, [`standin`].
@@ -77,6 +77,8 @@ pub type Result<T, E = BoxError> = std::result::Result<T, E>;
 /// What the macros expand to. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::export::{bytes_frame, document, enter, json_frame, response_frame};
+    pub use crate::export::{
+        bytes_frame, document, enter, enter_raw_request, enter_request, json_frame, response_frame,
+    };
     pub use crate::memory::initialize;
 }

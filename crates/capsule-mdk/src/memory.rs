@@ -5,8 +5,10 @@
 //! - What a host function answers lies in a buffer from `allocateBuffer`: the function that asked takes it.
 //! - The result of a call is the module's; it stays until the next call.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use capsule_abi::exchange::{self, RECORD};
 use capsule_abi::frame::Packed;
 
 /// Buffers that the host allocated and nobody has taken yet: seldom more than one.
@@ -14,6 +16,17 @@ static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// The result of the last call. Its buffer serves the next one too.
 static RESULT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// The answer of the last call, when it has a head and a body.
+static ANSWER: Mutex<Answer> =
+    Mutex::new(Answer { record: [0; RECORD], head: Cow::Borrowed(&[]), body: Cow::Borrowed(&[]) });
+
+/// An answer in two parts, and the record that says where they lie.
+struct Answer {
+    record: [u8; RECORD],
+    head: Cow<'static, [u8]>,
+    body: Cow<'static, [u8]>,
+}
 
 /// A buffer of `size` bytes for the host; the module owns it.
 #[cfg(any(target_arch = "wasm32", test))]
@@ -64,6 +77,26 @@ pub(crate) fn keep(frame: Vec<u8>) -> u64 {
     packed.to_u64()
 }
 
+/// An empty buffer for the head of an answer: that of the last one, which nobody reads any more.
+pub(crate) fn head() -> Vec<u8> {
+    match std::mem::take(&mut lock(&ANSWER).head) {
+        Cow::Owned(mut head) if head.capacity() <= LARGEST_KEPT => {
+            head.clear();
+            head
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Keeps head and body of an answer until the next call, and says where the record of both lies.
+pub(crate) fn keep_answer(head: Cow<'static, [u8]>, body: Cow<'static, [u8]>) -> u64 {
+    let place = |bytes: &[u8]| Packed { pointer: bytes.as_ptr() as usize as u32, length: bytes.len() as u32 };
+    let mut answer = lock(&ANSWER);
+    answer.record = exchange::write_record([place(&head), place(&body)]);
+    (answer.head, answer.body) = (head, body);
+    place(&answer.record).to_u64()
+}
+
 /// Runs the constructors of the C library and of Rust, once. What `_initialize` does first.
 #[cfg(target_arch = "wasm32")]
 #[expect(unsafe_code, reason = "the linker makes this function")]
@@ -105,6 +138,17 @@ mod tests {
         assert!(take(0, 0).is_empty());
         allocate(0);
         assert_eq!(reclaim(1), None);
+    }
+
+    #[test]
+    fn an_answer_stays_as_a_whole() {
+        let packed = Packed::from_u64(keep_answer(b"the head"[..].into(), b"body".to_vec().into()));
+        assert_eq!(packed.length as usize, RECORD);
+        let answer = lock(&ANSWER);
+        let [head, body] = exchange::read_record(&answer.record);
+        assert_eq!((head.length, body.length), (8, 4));
+        assert_eq!(body.pointer, answer.body.as_ptr() as usize as u32);
+        assert_eq!(packed.pointer, answer.record.as_ptr() as usize as u32);
     }
 
     #[test]

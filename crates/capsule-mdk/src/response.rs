@@ -2,18 +2,22 @@
 
 use std::borrow::Cow;
 
+use capsule_abi::headers::Header;
 use capsule_abi::response::Body;
 use serde::Serialize;
 
+const CONTENT_TYPE: Cow<'static, str> = Cow::Borrowed("Content-Type");
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
+/// What a runner calls JSON whose type nobody named.
+const UNTYPED_JSON: &str = "application/json";
 const JSON: &str = "application/json; charset=utf-8";
 
 /// An answer: status, headers and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
-    headers: Vec<(String, String)>,
+    headers: Vec<Header<'static>>,
     body: Body<'static>,
 }
 
@@ -27,20 +31,23 @@ impl Response {
     /// 200 with text, `text/plain; charset=utf-8`.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Response {
-        Response::bytes(text.into().into_bytes(), TEXT)
+        Response::typed(Body::Text(Cow::Owned(text.into().into_bytes())), TEXT.into())
     }
 
     /// 200 with a page, `text/html; charset=utf-8`.
     #[must_use]
     pub fn html(page: impl Into<String>) -> Response {
-        Response::bytes(page.into().into_bytes(), HTML)
+        Response::typed(Body::Text(Cow::Owned(page.into().into_bytes())), HTML.into())
     }
 
     /// 200 with bytes of a content type.
     #[must_use]
     pub fn bytes(bytes: Vec<u8>, content_type: &str) -> Response {
-        Response { status: 200, headers: Vec::new(), body: Body::Text(Cow::Owned(bytes)) }
-            .with_header("Content-Type", content_type)
+        Response::typed(Body::Text(Cow::Owned(bytes)), Cow::Owned(content_type.to_owned()))
+    }
+
+    fn typed(body: Body<'static>, content_type: Cow<'static, str>) -> Response {
+        Response { status: 200, headers: vec![(CONTENT_TYPE, content_type)], body }
     }
 
     /// 200 with a value as JSON, `application/json; charset=utf-8`.
@@ -48,9 +55,13 @@ impl Response {
     /// # Errors
     /// When the value has no JSON form, as a map with keys that are not text.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Response, serde_json::Error> {
-        let text = serde_json::to_string(value)?;
-        Ok(Response { status: 200, headers: Vec::new(), body: Body::Json(Cow::Owned(text)) }
-            .with_header("Content-Type", JSON))
+        Ok(Response::json_text(serde_json::to_string(value)?))
+    }
+
+    /// 200 with text that is JSON, `application/json; charset=utf-8`.
+    #[must_use]
+    pub fn json_text(text: impl Into<Cow<'static, str>>) -> Response {
+        Response::typed(Body::Json(text.into()), JSON.into())
     }
 
     /// The same with another status, 200 to 999.
@@ -66,7 +77,7 @@ impl Response {
         if name.eq_ignore_ascii_case("content-type") {
             self.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
-        self.headers.push((name.to_owned(), value.into()));
+        self.headers.push((name.to_owned().into(), value.into().into()));
         self
     }
 
@@ -91,6 +102,17 @@ impl Response {
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.body.as_bytes()
+    }
+
+    /// Status, headers, the bytes of the body, and the type of these when no header says it.
+    pub(crate) fn into_parts(self) -> (u16, Vec<Header<'static>>, Cow<'static, [u8]>, Option<&'static str>) {
+        let typed = self.header("content-type").is_some();
+        let (body, default_type) = match self.body {
+            Body::Text(bytes) => (bytes, TEXT),
+            Body::Json(Cow::Borrowed(text)) => (text.as_bytes().into(), UNTYPED_JSON),
+            Body::Json(Cow::Owned(text)) => (text.into_bytes().into(), UNTYPED_JSON),
+        };
+        (self.status, self.headers, body, (!typed).then_some(default_type))
     }
 
     pub(crate) fn document_body(&self) -> &Body<'static> {

@@ -75,7 +75,7 @@ fn missing_exports_are_told_together() {
         &finished,
         1,
         "module `bad.wasm` does not fit: export `memory` is missing; none of the exports `callHandle`, `callHandleJSON`, \
-         `callHandleHTTP`, `callHandleMessage` is there",
+         `callHandleHTTP`, `callHandleRequest`, `callHandleMessage` is there",
     );
     let text = "(module (func (export \"callHandle\") (param i32 i32) (result i64) (i64.const 0)))";
     check_error(

@@ -165,7 +165,7 @@ impl World {
                 let id = self.calls.remove(at % self.calls.len());
                 let now = self.now();
                 // The process may have died and been forgotten before its call was over.
-                let effect = self.processes.get_mut(&id).and_then(|process| process.call_ended(now));
+                let effect = self.processes.get_mut(&id).and_then(|process| process.call_ended(now.elapsed));
                 self.effect(id, effect);
             }
             Event::Started(at) => {

@@ -1,5 +1,6 @@
 //! Calls: to whom they go, how they wake who sleeps, and how they end.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use capsule_faas_model::lifecycle::{Admission, Effect};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::target::Selector;
-use capsule_hdk::{Call, CallError};
+use capsule_hdk::{self as hdk, Call, CallError};
 use http::Response;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +21,7 @@ use super::hops;
 use super::lives::late;
 use super::platform;
 use super::process::{Process, Transport};
-use super::{Faas, Inner};
+use super::{Faas, Inner, State};
 
 /// What became of a call that reached its function.
 #[derive(Debug)]
@@ -35,19 +36,23 @@ pub struct Answer {
 #[derive(Debug)]
 pub enum FunctionReply {
     /// From the server's own process: what the handler answered; of `callHandleHTTP` a response document.
-    Inside(Bytes),
+    Inside(hdk::Answer),
     /// From a child process: its answer over HTTP, without the headers of its connection. Or 502 or 503 with a text, when it
     /// gave none.
-    Child(Response<Bytes>),
+    Child(Box<Response<Bytes>>),
 }
+
+/// What a program makes of the way of a call, for its host functions.
+pub type Trail = Arc<dyn Any + Send + Sync>;
 
 /// A call that has its function, which is awake and waits for it. Dropped without a call, it is as if it had not been.
 pub struct Placed {
     running: Running,
     key: Key,
-    hops: Arc<str>,
+    /// The way of the call, when it did not begin here.
+    hops: Option<String>,
     /// What is asked for again when a child has ended before it received the call.
-    again: Option<(Selector, Option<String>)>,
+    again: Option<Box<(Selector, Option<String>)>>,
 }
 
 impl Placed {
@@ -61,10 +66,29 @@ impl Placed {
         self.again.is_some()
     }
 
+    /// Whether it takes a [`Call::request`]; else it takes the document of `callHandleHTTP`, as children do.
+    pub fn takes_requests(&self) -> bool {
+        match self.running.transport.as_deref() {
+            Some(Transport::Inside(inside)) => inside.function.takes_requests(),
+            _ => false,
+        }
+    }
+
     /// The way of the call, this function included: what the requests that it sends have to carry in the header
     /// [`hops::HEADER`].
     pub fn hops(&self) -> &str {
-        &self.hops
+        match &self.hops {
+            Some(hops) => hops,
+            None => self.running.process.hop(self.running.inner.server),
+        }
+    }
+
+    /// What `make` makes of [`Placed::hops`]: once for all calls of the function that began here.
+    pub fn trail(&self, make: impl FnOnce(&str) -> Trail) -> Trail {
+        match &self.hops {
+            Some(hops) => make(hops),
+            None => Arc::clone(self.running.process.trail.get_or_init(|| make(self.hops()))),
+        }
     }
 
     /// Calls the function. Of one in a child process, the request that the document of `callHandleHTTP` describes is sent
@@ -78,8 +102,10 @@ impl Placed {
     pub async fn call(self, call: Call) -> Result<FunctionReply, CallError> {
         match self.again {
             None => self.running.call(call).await.map(FunctionReply::Inside),
-            Some((selector, hops)) => {
-                self.running.call_child(&selector, hops.as_deref(), call).await.map(FunctionReply::Child)
+            Some(again) => {
+                let (selector, hops) = *again;
+                let answer = Box::pin(self.running.call_child(&selector, hops.as_deref(), call)).await?;
+                Ok(FunctionReply::Child(Box::new(answer)))
             }
         }
     }
@@ -126,11 +152,8 @@ impl Faas {
     pub async fn place(&self, selector: &Selector, hops: Option<&str>) -> Result<Placed, FaasError> {
         let (running, key) = self.inner.admit(selector, hops).await?;
         let is_child = running.process.spec.path.is_some();
-        let again = is_child.then(|| (selector.clone(), hops.map(str::to_owned)));
-        let hops = match hops {
-            None => running.process.hop(self.inner.server),
-            Some(_) => hops::extended(hops, self.inner.server, running.process.id).into(),
-        };
+        let again = is_child.then(|| Box::new((selector.clone(), hops.map(str::to_owned))));
+        let hops = hops.map(|_| hops::extended(hops, self.inner.server, running.process.id));
         Ok(Placed { running, key, hops, again })
     }
 }
@@ -142,11 +165,22 @@ impl Inner {
         selector: &Selector,
         hops: Option<&str>,
     ) -> Result<(Running, Key), FaasError> {
-        let pick = self.pick(selector);
-        let mut process = match self.place(selector, pick, hops)? {
-            Place::Go(running, key) => return Ok((running, key)),
-            Place::Wait(process) => process,
-        };
+        let (place, pick) = self.place_first(selector, hops);
+        match place? {
+            Place::Go(running, key) => Ok((running, key)),
+            // In a box: the future of every call would be as large.
+            Place::Wait(process) => Box::pin(self.wait(process, selector, pick, hops)).await,
+        }
+    }
+
+    /// Waits for who is being started, or put to sleep.
+    async fn wait(
+        self: &Arc<Self>,
+        mut process: Arc<Process>,
+        selector: &Selector,
+        pick: u64,
+        hops: Option<&str>,
+    ) -> Result<(Running, Key), FaasError> {
         let deadline = Instant::now() + self.config.patience;
         let mut stop = self.stopping.subscribe();
         loop {
@@ -154,7 +188,7 @@ impl Inner {
                 let mut change = pin!(process.change());
                 change.as_mut().enable();
                 // Asked again: it may have changed before anybody listened.
-                match self.place(selector, pick, hops)? {
+                match self.place_again(selector, pick, hops)? {
                     Place::Go(running, key) => return Ok((running, key)),
                     Place::Wait(next) if !Arc::ptr_eq(&next, &process) => next,
                     Place::Wait(same) => {
@@ -170,14 +204,25 @@ impl Inner {
         }
     }
 
-    /// The number of this call among those of its function, which spreads them.
-    fn pick(&self, selector: &Selector) -> u64 {
-        self.read().picks.get(&selector.name).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed))
+    /// [`Inner::place`], with the number of this call among those of its function, which spreads them.
+    fn place_first(self: &Arc<Self>, selector: &Selector, hops: Option<&str>) -> (Result<Place, FaasError>, u64) {
+        let state = self.read();
+        let pick = state.picks.get(&selector.name).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed));
+        (self.place(&state, selector, pick, hops), pick)
+    }
+
+    fn place_again(self: &Arc<Self>, selector: &Selector, pick: u64, hops: Option<&str>) -> Result<Place, FaasError> {
+        self.place(&self.read(), selector, pick, hops)
     }
 
     /// Resolves and admits at one moment: who is named takes calls.
-    fn place(self: &Arc<Self>, selector: &Selector, pick: u64, hops: Option<&str>) -> Result<Place, FaasError> {
-        let state = self.read();
+    fn place(
+        self: &Arc<Self>,
+        state: &State,
+        selector: &Selector,
+        pick: u64,
+        hops: Option<&str>,
+    ) -> Result<Place, FaasError> {
         if self.is_stopping() {
             return Err(FaasError::stopping());
         }
@@ -188,12 +233,13 @@ impl Inner {
             self.refuse_loop(process, &key, hops)?;
         }
         let mut held = process.lock();
-        match held.life.call(self.now()) {
+        let admission = if held.life.enter() { Admission::Go } else { held.life.call(self.now()) };
+        match admission {
             Admission::Go => {
                 let transport = held.transport.clone();
                 drop(held);
-                let running = Running { inner: Arc::clone(self), process: Arc::clone(process), transport };
-                Ok(Place::Go(running, key))
+                let (inner, process) = (Arc::clone(self), Arc::clone(process));
+                Ok(Place::Go(Running { inner, process, transport, began: Instant::now() }, key))
             }
             Admission::Start => {
                 drop(held);
@@ -236,35 +282,33 @@ pub(super) struct Running {
     pub(super) process: Arc<Process>,
     /// There when a call is let in.
     pub(super) transport: Option<Arc<Transport>>,
+    /// When it was let in.
+    began: Instant,
 }
 
 impl Running {
-    async fn call(self, call: Call) -> Result<Bytes, CallError> {
+    /// Calls the function; the call is counted until it has ended, also when its caller goes away.
+    async fn call(self, call: Call) -> Result<hdk::Answer, CallError> {
         let Some(transport) = self.transport.clone() else {
             return Err(CallError::Runner("a started function has nothing to run on".into()));
         };
-        if transport.is_fresh() {
-            return self.run(&transport, call).await;
-        }
-        let handle = self.inner.runtime.clone();
-        RunOn::new(async move { self.run(&transport, call).await }, handle).await
-    }
-
-    async fn run(&self, transport: &Transport, call: Call) -> Result<Bytes, CallError> {
-        let Transport::Inside(inside) = transport else {
+        let Transport::Inside(inside) = &*transport else {
             return Err(CallError::Runner("a child process is called in another way".into()));
         };
-        let began = Instant::now();
-        let result = inside.function.call(call).await;
-        self.process.latency.observe(began.elapsed());
-        result
+        let call = call.with_now(self.began).with_guard(Arc::new(self));
+        inside.function.exchange(call).await
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.transport = None;
-        let effect = self.process.lock().life.call_ended(self.inner.now());
+        let transport = self.transport.take();
+        let now = Instant::now();
+        if let Some(Transport::Inside(_)) = transport.as_deref() {
+            self.process.latency.observe(now.duration_since(self.began));
+        }
+        drop(transport);
+        let effect = self.process.lock().life.call_ended(now.duration_since(self.inner.origin));
         self.inner.carry_out(&self.process, effect);
     }
 }

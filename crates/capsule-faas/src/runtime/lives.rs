@@ -168,7 +168,7 @@ impl Inner {
             };
             match admission {
                 Admission::Go => {
-                    let effect = process.lock().life.call_ended(self.now());
+                    let effect = process.lock().life.call_ended(self.now().elapsed);
                     self.carry_out(process, effect);
                     return Ok(());
                 }

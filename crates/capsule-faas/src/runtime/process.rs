@@ -12,6 +12,7 @@ use capsule_hdk::{Extensions, Function, Module, Stats};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::calls::Trail;
 use super::child::Child;
 use super::hops;
 use super::logs::Log;
@@ -81,7 +82,9 @@ pub(crate) struct Process {
     /// The same as text: what its log says.
     pub(crate) label: Arc<str>,
     /// What it is called on the way of a call, once it was asked for.
-    hop: OnceLock<Arc<str>>,
+    hop: OnceLock<String>,
+    /// What the program has made of that.
+    pub(crate) trail: OnceLock<Trail>,
     pub(crate) log: Arc<Log>,
     pub(crate) latency: Durations,
     pub(crate) cold_starts: Durations,
@@ -108,6 +111,7 @@ impl Process {
             key: key.clone(),
             label: key.to_string().into(),
             hop: OnceLock::new(),
+            trail: OnceLock::new(),
             log,
             latency: Durations::default(),
             cold_starts: Durations::default(),
@@ -117,8 +121,8 @@ impl Process {
     }
 
     /// The way of a call that came from outside and is placed here, in the server with this id.
-    pub(crate) fn hop(&self, server: u64) -> Arc<str> {
-        Arc::clone(self.hop.get_or_init(|| hops::extended(None, server, self.id).into()))
+    pub(crate) fn hop(&self, server: u64) -> &str {
+        self.hop.get_or_init(|| hops::extended(None, server, self.id))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

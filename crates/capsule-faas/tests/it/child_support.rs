@@ -96,8 +96,10 @@ impl World {
         let failed = |status: u16, text: String| http::Response::builder().status(status).body(text.into()).unwrap();
         match self.faas.call(&selector(place), Call::new(Kind::Http, document.to_string())).await {
             Ok(answer) => match answer.result {
-                Ok(FunctionReply::Child(answer)) => answer,
-                Ok(FunctionReply::Inside(document)) => failed(200, String::from_utf8_lossy(&document).into_owned()),
+                Ok(FunctionReply::Child(answer)) => *answer,
+                Ok(FunctionReply::Inside(answer)) => {
+                    failed(200, String::from_utf8_lossy(&answer.into_body()).into_owned())
+                }
                 Err(error) => failed(599, error.to_string()),
             },
             Err(error) => failed(error.status(), error.to_string()),

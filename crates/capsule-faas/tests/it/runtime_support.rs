@@ -292,7 +292,7 @@ fn store(folder: &Path) -> Store {
 pub(crate) async fn ask(faas: &Faas, place: &str, argument: &str) -> String {
     match faas.call(&selector(place), Call::new(Kind::Text, argument.to_owned())).await {
         Ok(answer) => match answer.result {
-            Ok(FunctionReply::Inside(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(FunctionReply::Inside(answer)) => String::from_utf8_lossy(&answer.into_body()).into_owned(),
             Ok(FunctionReply::Child(answer)) => panic!("from a child: {answer:?}"),
             Err(error) => format!("failed: {error}"),
         },

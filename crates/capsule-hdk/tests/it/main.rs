@@ -4,6 +4,7 @@
 
 mod calls;
 mod contracts;
+mod exchange;
 mod hostile;
 mod imports;
 mod load;

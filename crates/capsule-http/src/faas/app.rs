@@ -79,43 +79,58 @@ impl From<Answered> for Routed {
 impl Answers for FaasApp {
     type Body = Body;
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        // Taken apart outside of the future, which would hold it twice.
         let begin = Instant::now();
-        let id = request_id::of(request.headers());
-        let log = self.front.access_log.then(|| head_of(&request));
-        let is_head = request.method() == Method::HEAD;
-        let Routed { mut answer, function, logged } = self.route(request, peer, &id, begin).await;
-        if let Some(head) = log.filter(|_| !logged) {
-            let function = function.map(|key| key.to_string());
-            self.front.log(&head, peer, answer.status(), begin, &id, function.as_deref());
+        let (mut head, body) = request.into_parts();
+        async move {
+            let id = request_id::of(&head.headers);
+            let log = self.front.access_log.then(|| head_of(&head));
+            let is_head = head.method == Method::HEAD;
+            let Routed { mut answer, function, logged } = self.route(&mut head, body, peer, &id, begin).await;
+            if let Some(head) = log.filter(|_| !logged) {
+                let function = function.map(|key| key.to_string());
+                self.front.log(&head, peer, answer.status(), begin, &id, function.as_deref());
+            }
+            answer.headers_mut().insert(request_id::HEADER, id);
+            if is_head { without_body(answer) } else { answer }
         }
-        answer.headers_mut().insert(request_id::HEADER, id);
-        if is_head { without_body(answer) } else { answer }
     }
 }
 
 impl FaasApp {
-    async fn route(&self, request: Request<Incoming>, peer: SocketAddr, id: &HeaderValue, begin: Instant) -> Routed {
-        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-        let path = request.uri().path();
-        match path {
+    /// What answers. All but calls are in boxes: the future of every call would be as large as theirs.
+    async fn route(
+        self: &Arc<Self>,
+        head: &mut Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        id: &HeaderValue,
+        begin: Instant,
+    ) -> Routed {
+        let reads = head.method == Method::GET || head.method == Method::HEAD;
+        // The path is needed while headers are taken out.
+        let uri = head.uri.clone();
+        match uri.path() {
             "/health" if reads => of_server(answers::whole(self.health())).into(),
-            "/metrics" if reads => match self.tokens.check(request.headers()) {
-                Ok(()) => self.metrics().await.into(),
-                Err(denied) => self.denied(&request, &denied, peer, id),
+            "/metrics" if reads => match self.tokens.check(&head.headers) {
+                Ok(()) => Box::pin(self.metrics()).await.into(),
+                Err(denied) => self.denied(head, &denied, peer, id),
             },
-            _ => {
-                // The path is needed when the request is taken apart.
-                let path = path.to_owned();
+            path => {
                 if let Some(tail) =
                     path.strip_prefix("/functions").filter(|tail| tail.is_empty() || tail.starts_with('/'))
                 {
                     let tail = tail.strip_prefix('/').unwrap_or_default();
-                    self.function(request, tail, peer, id, begin).await
+                    self.function(head, body, tail, peer, id, begin).await
                 } else if let Some(tail) = path.strip_prefix("/notify/") {
                     self.notified(tail).into()
                 } else {
-                    self.other(request, peer, id, begin).await
+                    Box::pin(self.other(head, body, peer, id, begin)).await
                 }
             }
         }
@@ -124,37 +139,35 @@ impl FaasApp {
     /// Paths below `/functions`.
     async fn function(
         &self,
-        request: Request<Incoming>,
+        head: &mut Parts,
+        body: Incoming,
         tail: &str,
         peer: SocketAddr,
         id: &HeaderValue,
         begin: Instant,
     ) -> Routed {
-        let word = tail.split('/').next().unwrap_or_default();
-        let is_admin = RESERVED.contains(&word);
-        let target = target::parse(tail);
-        let guarded = match &target {
-            Ok(Target::Admin(act)) => act.is_guarded(),
-            Ok(Target::Call { .. }) => false,
-            // Without a token, nobody learns what is wrong.
-            Err(_) => is_admin && word != "health",
-        };
-        if guarded && let Err(denied) = self.tokens.check(request.headers()) {
-            return self.denied(&request, &denied, peer, id);
-        }
-        let target = match target {
-            Ok(target) => target,
-            Err(refusal) if is_admin => return of_server(answers::whole(answers::refused(&refusal))).into(),
-            Err(refusal) => return answers::refused(&refusal).into(),
-        };
-        let (head, body) = request.into_parts();
-        match target {
-            Target::Admin(act) => {
-                let client = self.front.client(&head, peer);
-                let id = id.to_str().unwrap_or_default();
-                of_server(admin::carry_out(self, &act, &head, body, client, id).await).into()
+        let denied = |is_guarded: bool| is_guarded.then(|| self.tokens.check(&head.headers).err()).flatten();
+        match target::parse(tail) {
+            Err(refusal) => {
+                let word = tail.split('/').next().unwrap_or_default();
+                if !RESERVED.contains(&word) {
+                    return answers::refused(&refusal).into();
+                }
+                // Without a token, nobody learns what is wrong.
+                match denied(word != "health") {
+                    Some(denied) => self.denied(head, &denied, peer, id),
+                    None => of_server(answers::whole(answers::refused(&refusal))).into(),
+                }
             }
-            Target::Call { selector, path } => {
+            Ok(Target::Admin(act)) => {
+                if let Some(denied) = denied(act.is_guarded()) {
+                    return self.denied(head, &denied, peer, id);
+                }
+                let client = self.front.client(head, peer);
+                let id = id.to_str().unwrap_or_default();
+                of_server(Box::pin(admin::carry_out(self, &act, head, body, client, id)).await).into()
+            }
+            Ok(Target::Call { selector, path }) => {
                 self.call(&selector, Some(path), head, body, peer, id, begin).await.into()
             }
         }
@@ -165,7 +178,7 @@ impl FaasApp {
         &self,
         selector: &Selector,
         path: Option<&str>,
-        head: Parts,
+        head: &mut Parts,
         body: Incoming,
         peer: SocketAddr,
         id: &HeaderValue,
@@ -192,23 +205,25 @@ impl FaasApp {
     /// Paths that belong to nobody else: the module of the command line, the function `index.page`, or a line of text.
     async fn other(
         &self,
-        mut request: Request<Incoming>,
+        head: &mut Parts,
+        body: Incoming,
         peer: SocketAddr,
         id: &HeaderValue,
         begin: Instant,
     ) -> Routed {
-        if request.method() == Method::CONNECT {
+        if head.method == Method::CONNECT {
             return answers::problem(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy", None).into();
         }
         if let Some(module) = &self.module {
-            self.tokens.remove(request.headers_mut());
+            self.tokens.remove(&mut head.headers);
             // What this server has taken for its id.
-            request.headers_mut().insert(request_id::HEADER, id.clone());
-            let answer = module.answer(request, peer).await;
+            head.headers.insert(request_id::HEADER, id.clone());
+            let (empty, ()) = Request::new(()).into_parts();
+            let request = Request::from_parts(std::mem::replace(head, empty), body);
+            let answer = Arc::clone(module).answer(request, peer).await;
             return Routed { answer: answers::whole(answer), function: None, logged: true };
         }
         if self.faas.check(&self.index).is_ok() {
-            let (head, body) = request.into_parts();
             return self.call(&self.index, None, head, body, peer, id, begin).await.into();
         }
         answer::text(StatusCode::OK, format!("Capsule {}[faas]", env!("CARGO_PKG_VERSION"))).into()
@@ -237,15 +252,14 @@ impl FaasApp {
     }
 
     /// The answer to a request without a valid token, which is a line in the log.
-    fn denied(&self, request: &Request<Incoming>, denied: &Denied, peer: SocketAddr, id: &HeaderValue) -> Routed {
-        let head = head_of(request);
+    fn denied(&self, head: &Parts, denied: &Denied, peer: SocketAddr, id: &HeaderValue) -> Routed {
         tracing::warn!(
             target: "audit",
             act = "denied",
             method = head.method.as_str(),
             path = head.uri.path(),
             reason = ?denied,
-            client = %self.front.client(&head, peer),
+            client = %self.front.client(head, peer),
             request_id = id.to_str().unwrap_or_default(),
         );
         of_server(answers::whole(admin::denied(denied))).into()
@@ -258,15 +272,21 @@ pub(super) struct MetricsOnly(pub(super) Arc<FaasApp>);
 impl Answers for MetricsOnly {
     type Body = Body;
 
-    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Response<Body> {
-        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-        let is_head = request.method() == Method::HEAD;
-        let answer = match request.uri().path() {
-            "/metrics" if reads => self.0.metrics().await,
-            _ => answers::problem(StatusCode::NOT_FOUND, "this port has `GET /metrics` alone", None),
-        };
-        let answer = answers::whole(answer);
-        if is_head { without_body(answer) } else { answer }
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        _: SocketAddr,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        async move {
+            let is_head = request.method() == Method::HEAD;
+            let reads = is_head || request.method() == Method::GET;
+            let answer = match request.uri().path() {
+                "/metrics" if reads => self.0.metrics().await,
+                _ => answers::problem(StatusCode::NOT_FOUND, "this port has `GET /metrics` alone", None),
+            };
+            let answer = answers::whole(answer);
+            if is_head { without_body(answer) } else { answer }
+        }
     }
 }
 
@@ -278,13 +298,13 @@ fn of_server(mut answer: Response<Body>) -> Response<Body> {
 }
 
 /// What the log needs of a request.
-fn head_of(request: &Request<Incoming>) -> Parts {
+fn head_of(given: &Parts) -> Parts {
     let mut headers = HeaderMap::new();
-    for value in request.headers().get_all("x-forwarded-for") {
+    for value in given.headers.get_all("x-forwarded-for") {
         headers.append("x-forwarded-for", value.clone());
     }
     let (mut head, ()) = Request::new(()).into_parts();
-    (head.method, head.uri, head.headers) = (request.method().clone(), request.uri().clone(), headers);
+    (head.method, head.uri, head.headers) = (given.method.clone(), given.uri.clone(), headers);
     head
 }
 

@@ -4,23 +4,22 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use capsule_faas::runtime::{FunctionReply, hops};
+use capsule_faas::runtime::{self, FunctionReply, hops};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::target::Selector;
-use capsule_hdk::{Call, CallError, Kind};
+use capsule_hdk::CallError;
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
+use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::PathAndQuery;
-use hyper::{StatusCode, Uri};
 
 use super::answers::{self, REVISION};
 use super::app::FaasApp;
 use crate::answer::{self, Answer};
 use crate::app::AFTER_RESTART;
-use crate::front;
+use crate::front::{self, Asked};
 
 const HOPS: HeaderName = HeaderName::from_static(hops::HEADER);
 
@@ -41,7 +40,7 @@ pub(super) async fn call(
     app: &FaasApp,
     selector: &Selector,
     path: Option<&str>,
-    mut head: Parts,
+    head: &mut Parts,
     body: Incoming,
     id: &str,
     peer: SocketAddr,
@@ -53,9 +52,8 @@ pub(super) async fn call(
         return answers::failed(&error).into();
     }
     app.tokens.remove(&mut head.headers);
-    let before = head.headers.remove(HOPS);
-    let asked = path.map(|path| shorten(&mut head.uri, path));
-    let body = match front::checked(&head) {
+    let before = if head.headers.keys().any(|name| *name == HOPS) { head.headers.remove(HOPS) } else { None };
+    let body = match front::checked(head) {
         Ok(_) => app.front.take(body).await,
         Err(refused) => Err(refused),
     };
@@ -70,55 +68,46 @@ pub(super) async fn call(
         None => return stopping(None),
     };
     let key = placed.key().clone();
-    let way = HeaderValue::from_str(placed.hops()).ok();
-    if let Some(way) = way.clone().filter(|_| placed.is_child()) {
+    if placed.is_child()
+        && let Ok(way) = HeaderValue::from_str(placed.hops())
+    {
         // The child adds it to what its module sends.
         head.headers.insert(HOPS, way);
     }
-    let document = match front::checked(&head) {
-        Ok(host) => app.front.written(&head, host, asked.as_deref(), &body, id, peer),
+    let host = match front::checked(head) {
+        Ok(host) => host,
         Err(refused) => return answers::not_taken(refused).into(),
     };
-    drop(body);
-    let mut call = Call::new(Kind::Http, document).with_request_id(Arc::from(id));
-    if let Some(way) = way {
-        call = call.with_companion(Arc::new(Trail::new(HOPS, way)));
-    }
+    let takes_requests = placed.takes_requests();
+    let call = app.front.call(Asked { head, host, path, body, takes_requests }, id, peer);
+    let call = call.with_companion(placed.trail(trail));
     let Some(result) = app.drain.unless_over(pin!(placed.call(call))).await else { return stopping(Some(key)) };
-    let mut answer = outcome(result, id, &key);
+    let mut answer = outcome(result, takes_requests, id, &key);
     if let Ok(revision) = HeaderValue::from_str(key.revision.as_str()) {
         answer.headers_mut().insert(REVISION, revision);
     }
     Answered { answer, by: Some(key) }
 }
 
-fn outcome(result: Result<FunctionReply, CallError>, id: &str, by: &Key) -> Answer {
+/// The header that the host adds to what a function sends.
+fn trail(hops: &str) -> runtime::Trail {
+    let way = HeaderValue::from_str(hops).expect("it was read from a header as text, and numbers were added");
+    Arc::new(Trail::new(HOPS, way))
+}
+
+fn outcome(result: Result<FunctionReply, CallError>, took_request: bool, id: &str, by: &Key) -> Answer {
     let result = match result {
-        Ok(FunctionReply::Child(answer)) => return answer.map(Full::new),
-        Ok(FunctionReply::Inside(document)) => Ok(document),
+        Ok(FunctionReply::Child(answer)) => return (*answer).map(Full::new),
+        Ok(FunctionReply::Inside(answer)) => Ok(answer),
         Err(error) => Err(error),
     };
     // Who it was is written down only where something is logged.
     let failed = result.is_err().then(|| by.to_string());
-    front::outcome(result, id, failed.as_deref())
+    front::outcome(result, took_request, id, failed.as_deref())
 }
 
 fn stopping(by: Option<Key>) -> Answered {
     Answered { answer: answer::unavailable("the server is being stopped", AFTER_RESTART), by }
-}
-
-/// Gives a URI another path; the query stays. Answers path and query of before.
-fn shorten(uri: &mut Uri, path: &str) -> String {
-    let before = uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
-    let target = match uri.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
-    };
-    let mut parts = std::mem::take(uri).into_parts();
-    // The end of a path that was one is one too.
-    parts.path_and_query = Some(target.unwrap_or_else(|_| PathAndQuery::from_static("/")));
-    *uri = Uri::from_parts(parts).unwrap_or_default();
-    before
 }
 
 /// The status that a failed call of a hook is answered with, and its text.
@@ -133,24 +122,4 @@ pub(super) fn failed_hook(error: &CallError) -> Answer {
 
 fn status_text(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("failed")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_function_sees_what_follows_its_own_path() {
-        for (uri, path, left) in [
-            ("/functions/a/b/0/x/y?z=1", "/x/y", "/x/y?z=1"),
-            ("/functions/a?z", "/", "/?z"),
-            ("/functions/a/b/0//x//", "//x//", "//x//"),
-            ("http://h:1/functions/a", "/", "http://h:1/"),
-        ] {
-            let mut shortened: Uri = uri.parse().unwrap();
-            let before = shorten(&mut shortened, path);
-            assert_eq!(shortened.to_string(), left);
-            assert!(uri.ends_with(&before), "{before}");
-        }
-    }
 }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod clients;
+mod exchange;
 mod faas_admin;
 mod faas_calls;
 mod faas_docs;

@@ -207,12 +207,12 @@ fn modules_that_cannot_be_served() {
         ),
         (
             module(r#"(module (func (export "_start")))"#),
-            "module `PATH` exports none of `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleMessage`",
+            "module `PATH` exports none of `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleRequest`, `callHandleMessage`",
             "it is a plain WASI command: `capsule` runs it, a server has nothing to call",
         ),
         (
             module("(module)"),
-            "module `PATH` does not fit: export `memory` is missing; none of the exports `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleMessage` is there",
+            "module `PATH` does not fit: export `memory` is missing; none of the exports `callHandle`, `callHandleJSON`, `callHandleHTTP`, `callHandleRequest`, `callHandleMessage` is there",
             ABI,
         ),
         (
