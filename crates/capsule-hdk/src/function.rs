@@ -104,10 +104,10 @@ struct Inner {
 }
 
 /// Everything that an instance is made from.
-struct Template {
-    engine: Engine,
+pub(crate) struct Template {
+    pub(crate) engine: Engine,
     pre: wasmtime::InstancePre<State>,
-    surroundings: Arc<Surroundings>,
+    pub(crate) surroundings: Arc<Surroundings>,
     output: Arc<dyn Output>,
     buffering: Buffering,
     counters: Arc<Counters>,
@@ -477,7 +477,7 @@ impl Inner {
 
 impl Template {
     /// Checks and links; `problems` are those that are known already.
-    fn new(
+    pub(crate) fn new(
         host: &Host,
         module: &Module,
         config: FunctionConfig,
@@ -529,7 +529,7 @@ impl Template {
     }
 
     /// A place for an instance among those of the engine.
-    async fn place(&self, patience: Duration) -> Result<OwnedSemaphorePermit, CallError> {
+    pub(crate) async fn place(&self, patience: Duration) -> Result<OwnedSemaphorePermit, CallError> {
         let places = Arc::clone(self.engine.instances());
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             return Ok(place);
@@ -543,7 +543,12 @@ impl Template {
         }
     }
 
-    async fn start(&self, deadline: Option<Instant>, place: OwnedSemaphorePermit) -> Result<Started, CallError> {
+    /// An instance, or the end of a command.
+    pub(crate) async fn start(
+        &self,
+        deadline: Option<Instant>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Started, CallError> {
         let output = Arc::new(OutputBuffer::new(Arc::clone(&self.output), self.buffering));
         let started =
             Instance::start(&self.pre, &self.surroundings, Arc::clone(&output), deadline, &self.counters, place);
@@ -556,51 +561,6 @@ impl Template {
         match self.start(deadline, place).await? {
             Started::Serving(instance) => Ok(instance),
             Started::Finished(code) => Err(CallError::Exit(code)),
-        }
-    }
-}
-
-/// A plain WASI command: a module without handlers that runs once from `_start`.
-pub struct Command {
-    template: Template,
-    lane: Arc<Lane>,
-}
-
-impl Command {
-    /// Links `module`. Contract and queue of the settings have no meaning here.
-    ///
-    /// # Errors
-    /// [`LoadError`] when the module has no `_start`, or imports something unknown.
-    pub fn new(host: &Host, module: &Module, config: FunctionConfig) -> Result<Command, LoadError> {
-        let mut problems = host.check_imports(module);
-        if !module.exports(names::START) {
-            problems.push("export `_start` is missing".into());
-        }
-        let template = Template::new(host, module, config, true, problems)?;
-        let lane = Arc::new(Lane::new(template.engine.long()));
-        Ok(Command { template, lane })
-    }
-
-    /// Runs it to its end and answers its exit code.
-    ///
-    /// # Errors
-    /// [`CallError`] for traps and limits.
-    pub async fn run(self) -> Result<i32, CallError> {
-        let place = self.template.place(self.template.surroundings.limits.queue_timeout).await?;
-        let timeout = self.template.surroundings.limits.call_timeout;
-        let deadline = timeout.map(|limit| Instant::now() + limit);
-        let lane = Arc::clone(&self.lane);
-        let future = Box::pin(async move {
-            let _active = self.template.engine.ticker().activate();
-            match self.template.start(deadline, place).await? {
-                Started::Finished(code) => Ok(code),
-                Started::Serving(_) => Ok(0),
-            }
-        });
-        match Running::new(&lane, HangUp::Cancel, deadline, future).await {
-            Ok(result) => result,
-            Err(Lost::Deadline) => Err(CallError::Deadline(timeout.unwrap_or_default())),
-            Err(Lost::Ended) => Err(CallError::Runner("the command was lost".into())),
         }
     }
 }

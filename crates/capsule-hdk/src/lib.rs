@@ -40,6 +40,7 @@
 mod cache;
 mod call;
 mod capabilities;
+mod command;
 mod engine;
 mod error;
 mod function;
@@ -58,9 +59,10 @@ mod wasi;
 
 pub use call::{Answer, Call, Kind};
 pub use capabilities::{Capabilities, Folder, Network, Reach};
+pub use command::Command;
 pub use engine::{Engine, EngineConfig};
 pub use error::{Busy, BusyReason, CallError, Fault, LoadError, LoadErrorKind, Trap};
-pub use function::{Command, Contract, Function, FunctionConfig};
+pub use function::{Contract, Function, FunctionConfig};
 pub use host::{
     Extensions, GuestMemory, HostContext, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType,
 };

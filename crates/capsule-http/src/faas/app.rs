@@ -272,21 +272,15 @@ pub(super) struct MetricsOnly(pub(super) Arc<FaasApp>);
 impl Answers for MetricsOnly {
     type Body = Body;
 
-    fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        _: SocketAddr,
-    ) -> impl Future<Output = Response<Body>> + Send + 'static {
-        async move {
-            let is_head = request.method() == Method::HEAD;
-            let reads = is_head || request.method() == Method::GET;
-            let answer = match request.uri().path() {
-                "/metrics" if reads => self.0.metrics().await,
-                _ => answers::problem(StatusCode::NOT_FOUND, "this port has `GET /metrics` alone", None),
-            };
-            let answer = answers::whole(answer);
-            if is_head { without_body(answer) } else { answer }
-        }
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: SocketAddr) -> Response<Body> {
+        let is_head = request.method() == Method::HEAD;
+        let reads = is_head || request.method() == Method::GET;
+        let answer = match request.uri().path() {
+            "/metrics" if reads => self.0.metrics().await,
+            _ => answers::problem(StatusCode::NOT_FOUND, "this port has `GET /metrics` alone", None),
+        };
+        let answer = answers::whole(answer);
+        if is_head { without_body(answer) } else { answer }
     }
 }
 
