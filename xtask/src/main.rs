@@ -6,6 +6,7 @@ mod bench;
 mod drill;
 mod faas;
 mod guests;
+mod hostile;
 mod lint;
 mod pages;
 mod programs;
@@ -30,6 +31,7 @@ commands:
   bench density [--functions=N]   memory and first calls of many different functions in one server
         all: [--json] [--programs=DIR]
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
+  hostile [NAME...] [--programs=DIR]   what modules and clients that mean harm can do to a server
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match command {
         "bench" => bench::run(arguments),
         "drill" => drill::run(arguments),
+        "hostile" => hostile::run(arguments),
         "test" => test::run(arguments),
         "lint" => lint::run(arguments),
         "tidy" => tidy::run(arguments),

@@ -1,11 +1,18 @@
 //! Answers that are not the module's: texts of the runner, and errors of calls as statuses.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use capsule_hdk::{Busy, CallError};
 use http_body_util::Full;
 use hyper::body::Body as _;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+
+use crate::receiving::Refused;
+
+/// When a request may come again for which there was no room.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Every answer has its whole body.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -39,7 +46,7 @@ pub(crate) fn head_of(answer: Answer) -> Answer {
 }
 
 /// 503 that says when to come again.
-pub(crate) fn unavailable(reason: impl Into<String>, retry_after: std::time::Duration) -> Answer {
+pub(crate) fn unavailable(reason: impl Into<String>, retry_after: Duration) -> Answer {
     let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, reason);
     // Whole seconds (RFC 9110 section 10.2.3), at least one.
     let seconds = retry_after.as_millis().div_ceil(1000).max(1);
@@ -47,6 +54,11 @@ pub(crate) fn unavailable(reason: impl Into<String>, retry_after: std::time::Dur
         answer.headers_mut().insert(RETRY_AFTER, value);
     }
     answer
+}
+
+/// The answer to a request that did not reach the module.
+pub(crate) fn refused((status, why): Refused) -> Answer {
+    if status == StatusCode::SERVICE_UNAVAILABLE { unavailable(why, SOON) } else { text(status, why) }
 }
 
 /// The status of each error, and what the client may see of it: the module's own words, or one line. The runner's own
@@ -74,8 +86,6 @@ pub(crate) fn internal() -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use capsule_hdk::{BusyReason, Trap};
 
     use super::*;

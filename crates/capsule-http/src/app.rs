@@ -1,6 +1,5 @@
 //! Which route answers a request, and the way of a call from its head to its answer.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 
 use crate::answer::{self, Answer};
+use crate::connections::peer::Peer;
 use crate::document;
 use crate::drain::Drain;
 use crate::front::{self, Asked, Front};
@@ -49,7 +49,7 @@ impl Answers for App {
     fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Arc<Peer>,
     ) -> impl Future<Output = Answer> + Send + 'static {
         // Taken apart outside of the future, which would hold it twice.
         let begin = Instant::now();
@@ -63,12 +63,12 @@ impl Answers for App {
                 "/metrics" if reads => Box::pin(self.metrics()).await,
                 _ => {
                     let mut tally = Tally { metrics: &self.metrics, begin, status: CLIENT_GONE };
-                    let answer = self.call(&head, body, &id, peer, begin).await;
+                    let answer = self.call(&head, body, &id, &peer, begin).await;
                     tally.status = answer.status().as_u16();
                     answer
                 }
             };
-            self.front.log(&head, peer, answer.status(), begin, &id, None);
+            self.front.log(&head, &peer, answer.status(), begin, &id, None);
             answer.headers_mut().insert(request_id::HEADER, id);
             if head.method == Method::HEAD { answer::head_of(answer) } else { answer }
         }
@@ -76,19 +76,22 @@ impl Answers for App {
 }
 
 impl App {
-    async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: SocketAddr, begin: Instant) -> Answer {
+    async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: &Arc<Peer>, begin: Instant) -> Answer {
         let has_body = !body.is_end_stream();
         let busy = self.idle.as_ref().map(|idle| idle.call());
         let id = id.to_str().unwrap_or_default();
         let (host, body) = match front::checked(head) {
-            Ok(host) => match self.front.take(body).await {
+            Ok(host) => match self.front.take(body, peer).await {
                 Ok(body) => (host, body),
-                Err((status, problem)) => return answer::text(status, problem),
+                Err(refused) => return answer::refused(refused),
             },
-            Err((status, problem)) => return answer::text(status, problem),
+            Err(refused) => return answer::refused(refused),
         };
         let takes_requests = self.function.takes_requests();
-        let mut call = self.front.call(Asked { head, host, path: None, body, takes_requests }, id, peer);
+        let mut call = match self.front.call(Asked { head, host, path: None, body, takes_requests }, id, peer) {
+            Ok(call) => call,
+            Err(refused) => return answer::refused(refused),
+        };
         // A child process passes the way of a call on, so that its server sees when the call comes back.
         if self.front.is_child
             && let Some(way) = head.headers.get(hops::HEADER)

@@ -14,6 +14,7 @@ use capsule_cmd::module_source::{self, ModuleSource};
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::usage::{Problem, Problems, UsageError};
 
+use crate::connections::limits::{self as connection_limits, ConnectionLimits};
 use crate::faas;
 use crate::faas::config::{FaasSettings, Parent};
 use crate::front::Front;
@@ -52,10 +53,6 @@ const CRT: Flag =
     Flag::value("crt", "FILE", Type::Path, "Serve HTTPS with this certificate chain (PEM). Goes with --key.")
         .group(SERVER);
 const KEY: Flag = Flag::value("key", "FILE", Type::Path, "Private key of the certificate (PEM).").group(SERVER);
-const MAX_CONNECTIONS: Flag =
-    Flag::value("maxConnections", "N", Type::Count, "Connections at the same time. More wait to be accepted.")
-        .default("10000")
-        .group(SERVER);
 const ACCESS_LOG: Flag =
     Flag::switch("accessLog", "Log a line for every request: method, path, status, time, request id.").group(SERVER);
 const TRUSTED_PROXIES: Flag = Flag::value(
@@ -78,10 +75,10 @@ pub(crate) fn program() -> Program {
                 KEY,
                 STOP_AFTER,
                 DRAIN_TIMEOUT,
-                MAX_CONNECTIONS,
                 TRUSTED_PROXIES,
                 ACCESS_LOG,
             ])
+            .chain(connection_limits::FLAGS)
             .chain(faas::config::FLAGS)
             .chain(limits::FLAGS)
             .chain(capabilities::FLAGS)
@@ -142,7 +139,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     pub(crate) stop_after: Option<Duration>,
     pub(crate) drain_timeout: Duration,
-    pub(crate) max_connections: usize,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) access_log: bool,
     pub(crate) limits: Limits,
@@ -192,11 +189,7 @@ impl Config {
             tls,
             stop_after: parsed.duration(&STOP_AFTER).map(|limit| limit.min(NO_LIMIT)),
             drain_timeout: parsed.duration(&DRAIN_TIMEOUT).unwrap_or(NO_LIMIT).min(NO_LIMIT),
-            max_connections: parsed
-                .count(&MAX_CONNECTIONS)
-                .and_then(|count| usize::try_from(count).ok())
-                .unwrap_or(tokio::sync::Semaphore::MAX_PERMITS)
-                .min(tokio::sync::Semaphore::MAX_PERMITS),
+            connections: ConnectionLimits::read(parsed),
             trusted_proxies: trusted.split(',').filter_map(|text| text.trim().parse().ok()).collect(),
             access_log: parsed.switch(&ACCESS_LOG),
             limits: Limits::read(parsed),

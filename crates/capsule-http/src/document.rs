@@ -10,7 +10,7 @@ use capsule_hdk as hdk;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 
 use crate::answer::{Answer, JSON, TEXT};
 use crate::module_headers::{self, ModuleHeaders};
@@ -68,6 +68,10 @@ pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
         return Err("the `Host` header is not a host");
     }
     match (head.uri.authority(), header) {
+        // A host and no more is what CONNECT asks for, and nobody else (section 3.2.3).
+        (Some(_), _) if head.uri.scheme().is_none() && head.method != Method::CONNECT => {
+            Err("the target of the request is not a path")
+        }
         // Without a user's name and password: they are no part of a host.
         (Some(authority), _) => {
             let authority = authority.as_str();

@@ -4,12 +4,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use capsule_abi::request::RequestParts;
 use capsule_hdk::{self as hdk, Call, CallError, Fault, Kind};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
@@ -17,13 +16,10 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Method, StatusCode};
 
 use crate::answer::{self, Answer};
+use crate::connections::hold::{Hold, LARGE};
+use crate::connections::peer::Peer;
 use crate::document;
-
-/// The longest pause between two pieces of a body.
-pub(crate) const BODY_PAUSE: Duration = Duration::from_secs(30);
-
-/// Why a request does not reach the module.
-pub(crate) type Refused = (StatusCode, Cow<'static, str>);
+use crate::receiving::{self, Received, Refused};
 
 /// What a module is asked.
 pub(crate) struct Asked<'a> {
@@ -33,7 +29,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) host: Option<Cow<'a, str>>,
     /// What it sees of the path, when that is not all of it.
     pub(crate) path: Option<&'a str>,
-    pub(crate) body: Bytes,
+    pub(crate) body: Received,
     /// Whether it takes head and body; else it gets a document.
     pub(crate) takes_requests: bool,
 }
@@ -52,17 +48,23 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// The body within the limit.
-    pub(crate) async fn take(&self, body: Incoming) -> Result<Bytes, Refused> {
+    /// The body within the limits.
+    pub(crate) async fn take(&self, body: Incoming, peer: &Arc<Peer>) -> Result<Received, Refused> {
+        if peer.is_server_full() {
+            return Err(receiving::full());
+        }
         if body.is_end_stream() {
-            return Ok(Bytes::new());
+            return Ok(Received::default());
         }
         // In a box: the future of every call would be as large.
-        Box::pin(read(body, self.max_body, " (flag `--maxBody`)")).await
+        Box::pin(receiving::read(body, self.max_body, " (flag `--maxBody`)", peer)).await
     }
 
     /// The call of a module for a request whose head has been [`checked`] and whose body has been taken.
-    pub(crate) fn call(&self, asked: Asked<'_>, id: &str, peer: SocketAddr) -> Call {
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn call(&self, asked: Asked<'_>, id: &str, peer: &Arc<Peer>) -> Result<Call, Refused> {
         let Asked { head, host, path, body, takes_requests } = asked;
         // `OPTIONS *` asks the server itself (RFC 9112 section 3.2.4): its root, for a module. HTTP/2 has an empty path for it.
         let whole = match head.uri.path() {
@@ -78,19 +80,20 @@ impl Front {
             query: head.uri.query(),
             request_id: id,
             target: path.and(head.uri.path_and_query()).map(PathAndQuery::as_str),
-            body: &body,
+            body: &body.bytes,
         };
         let call = if takes_requests {
             let head = document::head_of_request(&parts, &head.headers);
-            Call::request(head, body)
+            Call::request(head, body.held())
         } else {
-            Call::new(Kind::Http, document::of_request(&parts, &head.headers))
+            let document = document::of_request(&parts, &head.headers);
+            Call::new(Kind::Http, kept(document, body.hold, peer)?)
         };
-        call.with_request_id(Arc::from(id))
+        Ok(call.with_request_id(Arc::from(id)))
     }
 
     /// `https` behind a trusted proxy that says so.
-    fn scheme<'a>(&self, head: &'a Parts, peer: SocketAddr) -> &'a str {
+    fn scheme<'a>(&self, head: &'a Parts, peer: &Peer) -> &'a str {
         let own = if self.secure { "https" } else { "http" };
         if !self.trusted_proxies.contains(&peer.ip()) {
             return own;
@@ -103,7 +106,7 @@ impl Front {
     }
 
     /// The client's address for the log: the last one in `X-Forwarded-For` that is not a trusted proxy itself.
-    pub(crate) fn client(&self, head: &Parts, peer: SocketAddr) -> IpAddr {
+    pub(crate) fn client(&self, head: &Parts, peer: &Peer) -> IpAddr {
         let trusted = |address: &IpAddr| self.trusted_proxies.contains(address);
         if !trusted(&peer.ip()) {
             return peer.ip();
@@ -118,7 +121,7 @@ impl Front {
     pub(crate) fn log(
         &self,
         head: &Parts,
-        peer: SocketAddr,
+        peer: &Peer,
         status: StatusCode,
         begin: Instant,
         id: &HeaderValue,
@@ -149,41 +152,12 @@ pub(crate) fn checked(head: &Parts) -> Result<Option<Cow<'_, str>>, Refused> {
     Ok(host)
 }
 
-/// The whole body, or why it is refused; `advice` says what sets the limit.
-pub(crate) async fn read(mut body: Incoming, limit: usize, advice: &str) -> Result<Bytes, Refused> {
-    let too_large = || {
-        let text = format!("the body exceeds the limit of {limit} bytes{advice}");
-        (StatusCode::PAYLOAD_TOO_LARGE, text.into())
-    };
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
+/// A document as the argument of a call. A large one is held for the client for as long as anybody has it.
+fn kept(document: Vec<u8>, hold: Option<Hold>, peer: &Arc<Peer>) -> Result<Bytes, Refused> {
+    if document.len() <= LARGE {
+        return Ok(document.into());
     }
-    let mut first: Option<Bytes> = None;
-    let mut whole = BytesMut::new();
-    loop {
-        let frame = match tokio::time::timeout(BODY_PAUSE, body.frame()).await {
-            Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "the rest of the body did not arrive".into())),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err((StatusCode::BAD_REQUEST, "the body is broken off".into())),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        // Trailers are not passed on: the document has no place for them.
-        let Ok(data) = frame.into_data() else { continue };
-        let so_far = first.as_ref().map_or(whole.len(), Bytes::len);
-        if so_far + data.len() > limit {
-            return Err(too_large());
-        }
-        // A body that comes in one piece, as small ones do, is not copied.
-        match (first.take(), whole.is_empty()) {
-            (None, true) => first = Some(data),
-            (Some(piece), _) => {
-                whole.extend_from_slice(&piece);
-                whole.extend_from_slice(&data);
-            }
-            (None, false) => whole.extend_from_slice(&data),
-        }
-    }
-    Ok(first.unwrap_or_else(|| whole.freeze()))
+    hold.unwrap_or_else(|| peer.hold()).keep(document).ok_or_else(receiving::full)
 }
 
 /// The answer to what a call came to, of a module that [took the request](Asked::takes_requests) or a document. `function` is

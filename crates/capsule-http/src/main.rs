@@ -4,35 +4,40 @@
 //! |---|---|
 //! | [`config`] | the flags, and their values as types |
 //! | [`serve`] | from start to stop |
-//! | [`listener`] | accepting connections, TLS, draining |
+//! | [`listener`] | accepting connections, TLS, the service of each |
+//! | [`connections`] | how many, how long each may be idle, what is held for them |
+//! | [`wire`], [`receiving`], [`sending`] | the stream of a connection, bodies of requests, bodies of answers |
 //! | [`app`] | which route answers a request |
 //! | [`front`] | what every server does with a request, whatever answers it |
 //! | [`document`] | requests and answers as the module's documents |
 //! | [`answer`] | errors and texts as HTTP answers |
 //! | [`faas`] | many functions in one server |
 //! | [`metrics`] | the runner's own counters |
-//! | [`first_bytes`] | clients that connect and are silent |
 //! | [`drain`], [`idle`] | when running calls are given up, when nobody called for long |
 //! | [`parent`] | telling the server that started this one that it stops |
-//! | [`tls`], [`tunnel`] | certificates, ngrok |
+//! | [`tls`], [`tunnel`], [`descriptors`] | certificates, ngrok, the limit of open files |
 
 mod answer;
 mod app;
 mod config;
+mod connections;
+mod descriptors;
 mod document;
 mod drain;
 mod faas;
-mod first_bytes;
 mod front;
 mod idle;
 mod listener;
 mod metrics;
 mod module_headers;
 mod parent;
+mod receiving;
 mod request_id;
+mod sending;
 mod serve;
 mod tls;
 mod tunnel;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use capsule_hdk::Stats;
 
+use crate::connections::{Connections, Reason};
+
 /// Upper bounds of the latency histogram in microseconds.
 const BOUNDS: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
@@ -19,6 +21,7 @@ const OWN: &str = "capsule_";
 
 /// What a server counts.
 pub(crate) struct Metrics {
+    connections: Connections,
     /// Requests by status, 100 to 999.
     statuses: Box<[AtomicU64]>,
     buckets: [AtomicU64; BOUNDS.len() + 1],
@@ -26,8 +29,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Metrics {
+    /// `connections` are counted by themselves.
+    pub(crate) fn new(connections: &Connections) -> Metrics {
         Metrics {
+            connections: connections.clone(),
             statuses: (0..1000).map(|_| AtomicU64::new(0)).collect(),
             buckets: [const { AtomicU64::new(0) }; BOUNDS.len() + 1],
             microseconds: AtomicU64::new(0),
@@ -87,6 +92,20 @@ impl Metrics {
             head(text, name, kind, help);
             let _ = writeln!(text, "{name} {value}");
         }
+        self.write_connections(text);
+    }
+
+    fn write_connections(&self, text: &mut String) {
+        let connections = &self.connections;
+        head(text, "capsule_connections", "gauge", "Connections that are open.");
+        let _ = writeln!(text, "capsule_connections {}", connections.count());
+        head(text, "capsule_connections_closed_total", "counter", "Connections that the server closed, by reason.");
+        for (reason, name) in Reason::ALL {
+            let _ =
+                writeln!(text, "capsule_connections_closed_total{{reason=\"{name}\"}} {}", connections.closed(reason));
+        }
+        head(text, "capsule_buffered_bytes", "gauge", "What is held for clients: bodies, requests that wait, answers.");
+        let _ = writeln!(text, "capsule_buffered_bytes {}", connections.held());
     }
 }
 
@@ -115,10 +134,11 @@ fn is_own(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connections::limits::of_tests;
 
     #[test]
     fn the_modules_text_comes_first_and_cannot_clash() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&Connections::new(of_tests()));
         metrics.count(200, Duration::from_micros(60));
         let text = metrics.text(
             Some("# HELP call counter\ncall_counter 3\n#  TYPE capsule_instances gauge\n capsule_instances 9"),

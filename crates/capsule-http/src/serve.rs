@@ -1,5 +1,6 @@
 //! From start to stop: load, compile, start, listen, drain, stop.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,16 +16,20 @@ use capsule_cmd::parse::Parsed;
 use capsule_cmd::signals::Shutdown;
 use capsule_hdk::{Buffering, Function, Module, ProcessOutput, Reach};
 use capsule_runner::{Mode, Runner};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::app::App;
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::idle::Idle;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::{faas, parent, tls, tunnel};
+use crate::{descriptors, faas, parent, tls, tunnel};
 
+/// Connections that the system keeps until they are accepted, if it allows for so many. Those that come when there are more
+/// wait for a second, in which their clients try again.
+const BACKLOG: u32 = 4096;
 /// Open connections have this long to send what was answered, after the last call ended.
 pub(crate) const LAST_WRITES: Duration = Duration::from_secs(1);
 /// And the last printed lines this long.
@@ -39,6 +44,7 @@ pub(crate) fn run(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
         .context("cannot start the I/O threads")?;
     let result = runtime.block_on(async {
         let mut config = config;
+        config.connections.fit(descriptors::raise(), parsed);
         match (config.faas.take(), config.source.take()) {
             (Some(settings), source) => Box::pin(faas::serve(parsed, config, settings, source)).await,
             (None, Some(source)) => Box::pin(serve(parsed, config, source)).await,
@@ -55,7 +61,7 @@ async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow:
     capsule_cmd::download::install_crypto_provider();
     // Cheap checks first: a wrong certificate or a port in use is told before a module is compiled.
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
-    let socket = bind(config.address).await?;
+    let socket = bind(config.address)?;
     let address = socket.local_addr().context("the socket has no address")?;
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
     let function = tokio::select! {
@@ -66,9 +72,10 @@ async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow:
         }
         ready = start(parsed, &config, &source, Arc::clone(&output)) => ready?,
     };
+    let connections = Connections::new(config.connections.clone());
     let app = Arc::new(App {
         function: function.clone(),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(&connections),
         idle: config.stop_after.filter(|limit| !limit.is_zero()).map(|_| Arc::new(Idle::new())),
         drain: Drain::default(),
         front: config.front(address),
@@ -78,10 +85,10 @@ async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow:
     tunnel::open(format!("{scheme}://localhost:{}", address.port()));
     // Instances with state outlive a call: one that was accepted counts, whether its client waits or not.
     let has_state = config.limits.instances != Instances::Fresh;
-    let listener = Listener::new(socket, acceptor, config.max_connections, has_state);
-    let connections = listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
+    let listener = Listener::new(socket, acceptor, connections.clone(), has_state);
+    listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
     tokio::select! {
-        () = stop(&app, &config, connections) => {
+        () = stop(&app, &config, &connections) => {
             if let Some(parent) = &config.parent {
                 parent::tell(parent).await;
             }
@@ -97,11 +104,19 @@ async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow:
 }
 
 /// The socket at this address.
-pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address)
         .with_context(|| format!("cannot listen on {address}"))
         .hint("choose another port with `--httpPort`, or another address with `--httpHost`")
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of a server that has just ended do not keep the next one from its port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn start(
@@ -188,7 +203,7 @@ async fn stop_reason(shutdown: &Shutdown, config: &Config, app: &App) {
 }
 
 /// Refuses waiting calls, lets those that run finish within the drain time, runs `OnStop`, closes the connections.
-async fn stop(app: &App, config: &Config, connections: hyper_util::server::graceful::GracefulShutdown) {
+async fn stop(app: &App, config: &Config, connections: &Connections) {
     let calls = async {
         let running = app.function.stop(config.drain_timeout).await;
         if running > 0 {

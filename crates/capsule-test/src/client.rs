@@ -1,8 +1,9 @@
 //! A small HTTP/1.1 client over a plain socket, which shows what came over the wire: headers in their order, bodies as
 //! bytes. Not for TLS and HTTP/2: tests of those use curl.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -106,6 +107,16 @@ impl Connection {
         }
     }
 
+    /// True when nothing comes for that long, not even the end.
+    pub fn is_silent_for(&mut self, limit: Duration) -> bool {
+        let stream = self.stream.get_ref();
+        let _ = stream.set_read_timeout(Some(limit));
+        let peeked = stream.peek(&mut [0]);
+        let _ = stream.set_read_timeout(Some(DEADLINE));
+        self.stream.buffer().is_empty()
+            && peeked.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    }
+
     /// Reads to the end that the server makes.
     ///
     /// # Errors
@@ -115,7 +126,7 @@ impl Connection {
         match self.stream.read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),
             // Closed with unread input in it, a socket resets; what came before is still the answer.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(bytes),
             Err(error) => Err(error).with_context(|| format!("no end after `{}`", String::from_utf8_lossy(&bytes))),
         }
     }

@@ -1,10 +1,8 @@
 //! Administration: what each route does, and what it answers. One line in the log for each act, without secrets.
 
-use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use capsule_cmd::units;
 use capsule_faas::runtime::{FaasError, Health};
 use capsule_faas_model::Refusal;
@@ -14,9 +12,7 @@ use capsule_faas_model::route::Weights;
 use capsule_faas_model::spec::Origin;
 use capsule_faas_model::start::StartBody;
 use capsule_faas_model::target::{Admin, Selector};
-use futures_util::Stream;
-use futures_util::stream;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
@@ -29,8 +25,9 @@ use super::call::failed_hook;
 use super::logs;
 use super::tokens::{Denied, TOKEN, TOKEN_FILE};
 use crate::answer::{self, Answer};
+use crate::connections::peer::Peer;
 use crate::document;
-use crate::front::{self, BODY_PAUSE};
+use crate::receiving::{self, Refused};
 
 /// Bytes of a start body: arguments and environment, no module.
 const MAX_START: usize = 1 << 20;
@@ -63,7 +60,7 @@ pub(super) async fn carry_out(
     admin: &Admin,
     head: &Parts,
     body: Incoming,
-    client: IpAddr,
+    peer: &Arc<Peer>,
     id: &str,
 ) -> Response<Body> {
     if !has_method(admin, &head.method) {
@@ -75,7 +72,7 @@ pub(super) async fn carry_out(
             Ok(answer) => return answer,
             Err(error) => Err(Failed::Faas(error)),
         },
-        _ => act(app, admin, head, body, &mut subject).await,
+        _ => act(app, admin, head, body, peer, &mut subject).await,
     };
     let answer = result.unwrap_or_else(Failed::answer);
     if admin.is_guarded() && admin.method() != "GET" {
@@ -84,7 +81,7 @@ pub(super) async fn carry_out(
             act = word(admin),
             subject,
             status = answer.status().as_u16(),
-            %client,
+            client = %app.front.client(head, peer),
             request_id = id,
         );
     }
@@ -94,7 +91,7 @@ pub(super) async fn carry_out(
 /// Why an act failed.
 enum Failed {
     Faas(FaasError),
-    Body(front::Refused),
+    Body(Refused),
 }
 
 impl Failed {
@@ -128,13 +125,14 @@ async fn act(
     admin: &Admin,
     head: &Parts,
     body: Incoming,
+    peer: &Arc<Peer>,
     subject: &mut String,
 ) -> Result<Answer, Failed> {
     let faas = &app.faas;
     Ok(match admin {
         Admin::Start => {
-            let bytes = front::read(body, MAX_START, "").await.map_err(Failed::Body)?;
-            let body = StartBody::parse(&bytes)?;
+            let received = receiving::read(body, MAX_START, "", peer).await.map_err(Failed::Body)?;
+            let body = StartBody::parse(&received.bytes)?;
             *subject = format!("{}/{}", body.name, body.revision);
             let _turn = app.starts.acquire().await;
             let key = faas.start(body, Origin::Api).await?;
@@ -148,7 +146,7 @@ async fn act(
                 return Err(Failed::Body((StatusCode::PAYLOAD_TOO_LARGE, text.into())));
             }
             let _turn = app.uploads.acquire().await;
-            let stored = faas.upload(pieces(body)).await?;
+            let stored = faas.upload(receiving::pieces(body, peer)).await?;
             *subject = stored.to_string();
             answers::document(&json!({"module": stored.to_string()}))
         }
@@ -171,8 +169,8 @@ async fn act(
             answers::document(&json!({"scaled": format!("{name}/{revision}"), "count": count}))
         }
         Admin::Route(name) => {
-            let bytes = front::read(body, MAX_WEIGHTS, "").await.map_err(Failed::Body)?;
-            faas.set_route(name.clone(), Weights::parse(&bytes)?).await?;
+            let received = receiving::read(body, MAX_WEIGHTS, "", peer).await.map_err(Failed::Body)?;
+            faas.set_route(name.clone(), Weights::parse(&received.bytes)?).await?;
             route(app, name)
         }
         Admin::Rollback(name) => {
@@ -215,22 +213,6 @@ fn health(health: Health) -> Answer {
         Health::Child(answer) => answer.map(Full::new),
         Health::Failed(error) => failed_hook(&error),
     }
-}
-
-/// The bytes of a body, as they come; an error when it breaks off or pauses for long.
-fn pieces(body: Incoming) -> impl Stream<Item = Result<Bytes, io::Error>> + Send {
-    stream::try_unfold(body, |mut body| async move {
-        loop {
-            let frame = match tokio::time::timeout(BODY_PAUSE, body.frame()).await {
-                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) => return Ok(None),
-                Ok(Some(frame)) => frame.map_err(io::Error::other)?,
-            };
-            if let Ok(data) = frame.into_data() {
-                return Ok(Some((data, body)));
-            }
-        }
-    })
 }
 
 fn older_than(query: &str) -> Result<Duration, Refusal> {

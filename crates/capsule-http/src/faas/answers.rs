@@ -1,7 +1,5 @@
 //! Answers of the server itself: errors and small documents as JSON.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use capsule_faas::runtime::FaasError;
 use capsule_faas_model::Refusal;
@@ -12,6 +10,7 @@ use serde::Serialize;
 
 use super::logs::Lines;
 use crate::answer::{self, Answer, JSON};
+use crate::receiving::Refused;
 
 /// A whole body, or lines as they come.
 pub(super) type Body = Either<Full<Bytes>, Lines>;
@@ -60,8 +59,12 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
 }
 
 /// A request that was refused before anybody looked at what it asks for.
-pub(super) fn not_taken((status, why): (StatusCode, Cow<'static, str>)) -> Answer {
-    problem(status, &why, None)
+pub(super) fn not_taken((status, why): Refused) -> Answer {
+    let mut answer = problem(status, &why, None);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
 }
 
 /// An answer with its whole body, as one of this server.

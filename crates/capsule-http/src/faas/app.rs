@@ -1,6 +1,5 @@
 //! Which route answers a request of a server of functions.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ use super::metrics;
 use super::tokens::{Denied, Tokens};
 use crate::answer::{self, Answer};
 use crate::app::{App, CLIENT_GONE, Tally};
+use crate::connections::peer::Peer;
 use crate::drain::Drain;
 use crate::front::Front;
 use crate::listener::Answers;
@@ -82,7 +82,7 @@ impl Answers for FaasApp {
     fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Arc<Peer>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         // Taken apart outside of the future, which would hold it twice.
         let begin = Instant::now();
@@ -91,10 +91,10 @@ impl Answers for FaasApp {
             let id = request_id::of(&head.headers);
             let log = self.front.access_log.then(|| head_of(&head));
             let is_head = head.method == Method::HEAD;
-            let Routed { mut answer, function, logged } = self.route(&mut head, body, peer, &id, begin).await;
+            let Routed { mut answer, function, logged } = self.route(&mut head, body, &peer, &id, begin).await;
             if let Some(head) = log.filter(|_| !logged) {
                 let function = function.map(|key| key.to_string());
-                self.front.log(&head, peer, answer.status(), begin, &id, function.as_deref());
+                self.front.log(&head, &peer, answer.status(), begin, &id, function.as_deref());
             }
             answer.headers_mut().insert(request_id::HEADER, id);
             if is_head { without_body(answer) } else { answer }
@@ -108,7 +108,7 @@ impl FaasApp {
         self: &Arc<Self>,
         head: &mut Parts,
         body: Incoming,
-        peer: SocketAddr,
+        peer: &Arc<Peer>,
         id: &HeaderValue,
         begin: Instant,
     ) -> Routed {
@@ -142,7 +142,7 @@ impl FaasApp {
         head: &mut Parts,
         body: Incoming,
         tail: &str,
-        peer: SocketAddr,
+        peer: &Arc<Peer>,
         id: &HeaderValue,
         begin: Instant,
     ) -> Routed {
@@ -163,9 +163,8 @@ impl FaasApp {
                 if let Some(denied) = denied(act.is_guarded()) {
                     return self.denied(head, &denied, peer, id);
                 }
-                let client = self.front.client(head, peer);
                 let id = id.to_str().unwrap_or_default();
-                of_server(Box::pin(admin::carry_out(self, &act, head, body, client, id)).await).into()
+                of_server(Box::pin(admin::carry_out(self, &act, head, body, peer, id)).await).into()
             }
             Ok(Target::Call { selector, path }) => {
                 self.call(&selector, Some(path), head, body, peer, id, begin).await.into()
@@ -180,7 +179,7 @@ impl FaasApp {
         path: Option<&str>,
         head: &mut Parts,
         body: Incoming,
-        peer: SocketAddr,
+        peer: &Arc<Peer>,
         id: &HeaderValue,
         begin: Instant,
     ) -> Answered {
@@ -207,7 +206,7 @@ impl FaasApp {
         &self,
         head: &mut Parts,
         body: Incoming,
-        peer: SocketAddr,
+        peer: &Arc<Peer>,
         id: &HeaderValue,
         begin: Instant,
     ) -> Routed {
@@ -220,7 +219,7 @@ impl FaasApp {
             head.headers.insert(request_id::HEADER, id.clone());
             let (empty, ()) = Request::new(()).into_parts();
             let request = Request::from_parts(std::mem::replace(head, empty), body);
-            let answer = Arc::clone(module).answer(request, peer).await;
+            let answer = Arc::clone(module).answer(request, Arc::clone(peer)).await;
             return Routed { answer: answers::whole(answer), function: None, logged: true };
         }
         if self.faas.check(&self.index).is_ok() {
@@ -252,7 +251,7 @@ impl FaasApp {
     }
 
     /// The answer to a request without a valid token, which is a line in the log.
-    fn denied(&self, head: &Parts, denied: &Denied, peer: SocketAddr, id: &HeaderValue) -> Routed {
+    fn denied(&self, head: &Parts, denied: &Denied, peer: &Peer, id: &HeaderValue) -> Routed {
         tracing::warn!(
             target: "audit",
             act = "denied",
@@ -272,7 +271,7 @@ pub(super) struct MetricsOnly(pub(super) Arc<FaasApp>);
 impl Answers for MetricsOnly {
     type Body = Body;
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: SocketAddr) -> Response<Body> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Peer>) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         let reads = is_head || request.method() == Method::GET;
         let answer = match request.uri().path() {

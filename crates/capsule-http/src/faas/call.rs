@@ -1,6 +1,5 @@
 //! Calls of functions: from a request to the runtime and back, with the same documents as for a module that is served alone.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use super::answers::{self, REVISION};
 use super::app::FaasApp;
 use crate::answer::{self, Answer};
 use crate::app::AFTER_RESTART;
+use crate::connections::peer::Peer;
 use crate::front::{self, Asked};
 
 const HOPS: HeaderName = HeaderName::from_static(hops::HEADER);
@@ -43,7 +43,7 @@ pub(super) async fn call(
     head: &mut Parts,
     body: Incoming,
     id: &str,
-    peer: SocketAddr,
+    peer: &Arc<Peer>,
 ) -> Answered {
     // Before a body is taken in for nobody.
     if !body.is_end_stream()
@@ -54,7 +54,7 @@ pub(super) async fn call(
     app.tokens.remove(&mut head.headers);
     let before = if head.headers.keys().any(|name| *name == HOPS) { head.headers.remove(HOPS) } else { None };
     let body = match front::checked(head) {
-        Ok(_) => app.front.take(body).await,
+        Ok(_) => app.front.take(body, peer).await,
         Err(refused) => Err(refused),
     };
     let body = match body {
@@ -79,7 +79,10 @@ pub(super) async fn call(
         Err(refused) => return answers::not_taken(refused).into(),
     };
     let takes_requests = placed.takes_requests();
-    let call = app.front.call(Asked { head, host, path, body, takes_requests }, id, peer);
+    let call = match app.front.call(Asked { head, host, path, body, takes_requests }, id, peer) {
+        Ok(call) => call,
+        Err(refused) => return answers::not_taken(refused).into(),
+    };
     let call = call.with_companion(placed.trail(trail));
     let Some(result) = app.drain.unless_over(pin!(placed.call(call))).await else { return stopping(Some(key)) };
     let mut answer = outcome(result, takes_requests, id, &key);

@@ -19,7 +19,6 @@ use capsule_faas::store::Store;
 use capsule_faas::{StoreError, StoreErrorKind};
 use capsule_hdk::ProcessOutput;
 use capsule_runner::{Mode, Runner};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -30,6 +29,8 @@ use super::hosting::Hosting;
 use super::tokens::{TOKEN, Tokens};
 use crate::app::App;
 use crate::config::{self, Config};
+use crate::connections::Connections;
+use crate::connections::limits::ConnectionLimits;
 use crate::drain::Drain;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -40,6 +41,8 @@ use crate::{tls, tunnel};
 const STARTS_PER_CORE: usize = 4;
 /// Clients that follow logs at once. One that does not read holds up to half a MiB of lines.
 const FOLLOWERS: usize = 100;
+/// Connections to the port for metrics alone, beside those to the other one.
+const COLLECTORS: usize = 100;
 
 /// Runs the server until it is asked to stop.
 pub(crate) async fn serve(
@@ -54,14 +57,15 @@ pub(crate) async fn serve(
     // Cheap checks first: a wrong certificate, a token file or a port in use is told before anything is compiled.
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let tokens = Tokens::read(settings.tokens.clone())?;
-    let socket = bind(config.address).await?;
+    let socket = bind(config.address)?;
     let address = socket.local_addr().context("the socket has no address")?;
     let metrics_socket = match settings.metrics_port {
         None => None,
-        Some(port) => Some(bind(SocketAddr::new(address.ip(), port)).await?),
+        Some(port) => Some(bind(SocketAddr::new(address.ip(), port))?),
     };
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
     let hosting = Arc::new(hosting(parsed, &config, &settings));
+    let connections = Connections::new(config.connections.clone());
     let starting = async {
         let runner = Runner::new(parsed, &config.limits, Mode::ManyFunctions)?;
         let faas = open(&runner, &config, &settings, &hosting, &output, address).await?;
@@ -75,7 +79,7 @@ pub(crate) async fn serve(
                 let function = started(&runner, &config, source, Arc::clone(&output)).await?;
                 Some(Arc::new(App {
                     function,
-                    metrics: Metrics::new(),
+                    metrics: Metrics::new(&connections),
                     idle: None,
                     drain: Drain::default(),
                     front: config.front(address),
@@ -101,7 +105,7 @@ pub(crate) async fn serve(
         tokens,
         module,
         front: config.front(address),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(&connections),
         drain: Drain::default(),
         starts: Semaphore::new(cores * STARTS_PER_CORE),
         uploads: Semaphore::new(cores * STARTS_PER_CORE),
@@ -116,7 +120,7 @@ pub(crate) async fn serve(
     }
     tunnel::open(format!("{scheme}://localhost:{}", address.port()));
     // A call that its client leaves runs on in the runtime; what follows a log ends with its connection.
-    let listener = Listener::new(socket, acceptor, config.max_connections, false);
+    let listener = Listener::new(socket, acceptor, connections.clone(), false);
     let requested = async {
         loop {
             tokio::select! {
@@ -135,9 +139,9 @@ pub(crate) async fn serve(
             }
         }
     };
-    let connections = listener.serve(&app, requested).await;
+    listener.serve(&app, requested).await;
     tokio::select! {
-        () = stop(&app, &config, connections) => {
+        () = stop(&app, &config, &connections) => {
             output.drain(LAST_LINES);
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
@@ -229,9 +233,11 @@ fn serve_metrics(socket: TcpListener, app: &Arc<FaasApp>, config: &Config, shutd
     let address = socket.local_addr().context("the socket has no address")?;
     tracing::info!("metrics without a token on http://{address}/metrics");
     let app = Arc::new(MetricsOnly(Arc::clone(app)));
-    let listener = Listener::new(socket, None, config.max_connections, false);
+    let limits = &config.connections;
+    let connections = Connections::new(ConnectionLimits { count: limits.count.min(COLLECTORS), ..limits.clone() });
+    let listener = Listener::new(socket, None, connections, false);
     let shutdown = shutdown.clone();
-    tokio::spawn(async move { drop(listener.serve(&app, async move { shutdown.requested().await }).await) });
+    tokio::spawn(async move { listener.serve(&app, async move { shutdown.requested().await }).await });
     Ok(())
 }
 
@@ -249,7 +255,7 @@ async fn reload(app: &FaasApp, hosting: &Hosting, settings: &FaasSettings) {
 }
 
 /// Refuses waiting calls, lets those that run finish within the drain time, runs `OnStop`, ends streams, closes connections.
-async fn stop(app: &FaasApp, config: &Config, connections: GracefulShutdown) {
+async fn stop(app: &FaasApp, config: &Config, connections: &Connections) {
     let calls = async {
         let module = async {
             if let Some(module) = &app.module {

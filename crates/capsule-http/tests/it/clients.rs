@@ -3,9 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use capsule_test::process::Finished;
+use capsule_test::process::{Finished, Stream};
 use capsule_test::program::Program;
 use capsule_test::server::HttpServer;
+use capsule_test::stub::{Answer, Gate, HttpStub};
 use capsule_test::tls::Certificate;
 use serde_json::Value;
 
@@ -167,15 +168,37 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn past_the_limit_connections_wait() {
-    let server = serve("mirror.wat", &["--maxConnections=1"]);
+fn past_the_limit_the_longest_idle_connection_makes_room() {
+    let server = serve("mirror.wat", &["--maxConnections=2"]);
+    let mut connections = [(); 2].map(|()| server.connect().unwrap());
+    for connection in &mut connections {
+        assert_eq!(connection.send("GET", "/", &[], b"").unwrap().status, 200, "as many as may be");
+    }
+    let [mut first, mut second] = connections;
+    let mut third = server.connect().unwrap();
+    assert_eq!(third.send("GET", "/", &[], b"").unwrap().status, 200);
+    assert_eq!(first.read_to_end().unwrap(), b"");
+    assert_eq!(second.send("GET", "/", &[], b"").unwrap().status, 200);
+    assert_eq!(second.send("GET", "/metrics", &[], b"").unwrap().text().matches("{reason=\"limit\"} 1\n").count(), 1);
+    server.process.wait_for_line(Stream::Stderr, "at most 2 may be open (flag `--maxConnections`)").unwrap();
+}
+
+#[test]
+fn past_the_limit_connections_wait_for_calls() {
+    let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
+    stub.answer("/", Answer::new(200, "text/plain", "done").behind(&gate));
+    let server = serve("services.wat", &["--maxConnections=1"]);
+    let body = format!(r#"h{{"URI":"{}","Method":"GET"}}"#, stub.url("/"));
     let mut first = server.connect().unwrap();
-    assert_eq!(first.send("GET", "/", &[], b"").unwrap().status, 200);
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+    first.write((head + &body).as_bytes()).unwrap();
+    stub.wait_for_requests(1).unwrap();
     let mut second = server.connect().unwrap();
-    second.write(b"GET /second HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    assert_eq!(first.send("GET", "/", &[], b"").unwrap().status, 200);
-    drop(first);
-    assert_eq!(json(&second.read_response("GET").unwrap())["Path"], "/second");
+    second.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nc").unwrap();
+    assert!(first.is_silent_for(Duration::from_millis(200)) && second.is_silent_for(Duration::from_millis(1)));
+    gate.open();
+    assert_eq!(first.read_response("POST").unwrap().status, 200, "a call is never cut");
+    assert_eq!(second.read_response("POST").unwrap().status, 200);
 }
 
 #[test]

@@ -78,7 +78,5 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Allows this process and its children as many open files as the system permits: thousands of connections need them.
 pub(crate) fn many_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    capsule_test::descriptors::raise().unwrap();
 }
