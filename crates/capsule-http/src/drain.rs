@@ -1,10 +1,12 @@
 //! The moment when running calls are given up: the drain time after a request to stop is over.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -21,10 +23,13 @@ struct Shared {
 }
 
 impl Drain {
-    /// Gives up the calls that run.
-    pub(crate) fn give_up(&self) {
+    /// Gives up the calls that still run after this time, and does not end. Not before: the result of a call that has ended
+    /// is on its way to who waits for it.
+    pub(crate) async fn give_up_after(&self, time: Duration) -> Infallible {
+        tokio::time::sleep(time).await;
         self.shared.over.store(true, Ordering::SeqCst);
         self.shared.told.notify_waiters();
+        std::future::pending().await
     }
 
     /// The output of `call`, or `None` when it is given up first. Costs nothing while the call does not wait.

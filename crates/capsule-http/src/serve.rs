@@ -209,10 +209,15 @@ async fn stop(app: &App, config: &Config, connections: &Connections) {
         if running > 0 {
             tracing::warn!("calls that were given up: {running}, after {:?}", config.drain_timeout);
         }
-        app.drain.give_up();
     };
     // Idle connections are closed at once, the others when their calls are answered.
     let closing = tokio::time::timeout(config.drain_timeout + LAST_WRITES, connections.shutdown());
+    let closing = async {
+        tokio::select! {
+            closed = closing => closed,
+            never = app.drain.give_up_after(config.drain_timeout) => match never {},
+        }
+    };
     let ((), closed) = tokio::join!(calls, closing);
     if closed.is_err() {
         tracing::warn!("connections that clients keep busy were cut");

@@ -260,14 +260,25 @@ async fn stop(app: &FaasApp, config: &Config, connections: &Connections) {
         let module = async {
             if let Some(module) = &app.module {
                 module.function.stop(config.drain_timeout).await;
-                module.drain.give_up();
             }
         };
         tokio::join!(app.faas.stop(config.drain_timeout), module);
-        app.drain.give_up();
     };
     // Idle connections are closed at once, the others when their calls are answered.
     let closing = tokio::time::timeout(config.drain_timeout + LAST_WRITES, connections.shutdown());
+    let of_module = async {
+        match &app.module {
+            Some(module) => module.drain.give_up_after(config.drain_timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let closing = async {
+        tokio::select! {
+            closed = closing => closed,
+            never = app.drain.give_up_after(config.drain_timeout) => match never {},
+            never = of_module => match never {},
+        }
+    };
     let ((), closed) = tokio::join!(calls, closing);
     if closed.is_err() {
         tracing::warn!("connections that clients keep busy were cut");

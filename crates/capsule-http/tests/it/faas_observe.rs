@@ -131,12 +131,12 @@ fn a_stop_lets_calls_finish_and_runs_on_stop() {
     faas.start_function("slow", "http-tricks.wat", &["-callTimeout=10s"]);
     let server = &faas.server;
     std::thread::scope(|scope| {
-        let calls = [(); 2].map(|()| scope.spawn(|| server.post("/functions/slow", "l").unwrap().status));
+        let calls = [(); 2].map(|()| scope.spawn(|| server.post("/functions/slow", "l").unwrap()));
         eventually("one call runs, the other waits for it", || metrics(&faas)["capsule_waiting_calls"] >= 1.0);
         server.process.signal(Signal::TERM).unwrap();
-        let mut statuses = calls.map(|call| call.join().unwrap());
-        statuses.sort_unstable();
-        assert_eq!(statuses, [503, 504]);
+        let mut answers = calls.map(|call| call.join().unwrap());
+        answers.sort_unstable_by_key(|answer| answer.status);
+        assert_eq!(answers.each_ref().map(|answer| answer.status), [503, 504], "{answers:?}");
     });
     let finished = faas.server.process.wait(capsule_test::DEADLINE).unwrap();
     assert_eq!(finished.code, Some(0), "{finished:?}");
