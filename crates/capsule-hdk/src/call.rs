@@ -170,6 +170,7 @@ impl Call {
 
     /// Ends the call at `deadline` when that comes before the function's own time limit.
     #[must_use]
+    #[inline]
     pub fn with_deadline(mut self, deadline: Instant) -> Call {
         self.deadline = Some(deadline);
         self
@@ -178,6 +179,7 @@ impl Call {
     /// Gives the call something that host functions look up with [`HostContext::companion`](crate::HostContext::companion) until
     /// it has ended.
     #[must_use]
+    #[inline]
     pub fn with_companion(mut self, companion: Arc<dyn Any + Send + Sync>) -> Call {
         self.companion = Some(Companion(companion));
         self
@@ -186,6 +188,7 @@ impl Call {
     /// Says what time it is: the call's own begins there when it does not have to wait for its instance. Who has just read the
     /// clock spares the call from reading it again.
     #[must_use]
+    #[inline]
     pub fn with_now(mut self, now: Instant) -> Call {
         self.now = Some(now);
         self
@@ -193,6 +196,7 @@ impl Call {
 
     /// Keeps `guard` until the call has ended, also when its caller goes away: what counts running calls, for instance.
     #[must_use]
+    #[inline]
     pub fn with_guard(mut self, guard: Arc<dyn Send + Sync>) -> Call {
         self.guard = Some(Guard(guard));
         self
@@ -200,6 +204,7 @@ impl Call {
 
     /// Waits at most this long for an instance, instead of the function's own limit.
     #[must_use]
+    #[inline]
     pub fn with_patience(mut self, patience: Duration) -> Call {
         self.patience = Some(patience);
         self
@@ -207,6 +212,7 @@ impl Call {
 
     /// The id of the request that it serves, for host functions and logs.
     #[must_use]
+    #[inline]
     pub fn with_request_id(mut self, id: Arc<str>) -> Call {
         self.request_id = Some(id);
         self

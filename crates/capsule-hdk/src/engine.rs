@@ -1,11 +1,12 @@
 //! The engine: one per process. It owns what all functions share: compiler, memory pool, epoch ticker, guest threads and
 //! the compile cache.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::CompileCache;
 use crate::error::{LoadError, LoadErrorKind};
@@ -22,6 +23,14 @@ const WASM_STACK: usize = 512 << 10;
 const POOL_TABLE_ELEMENTS: usize = 20_000;
 /// Tables that a slot of the pool holds.
 const POOL_TABLES: u32 = 4;
+/// Bytes of linear memory that all slots of the pool together keep when their instances are gone, so that the next ones find
+/// their pages in place: most functions write to a few.
+const KEPT_MEMORY: usize = 32 << 20;
+/// And each of them: at least a few pages, and no more than is overwritten in less time than it takes to map it.
+const KEPT_BY_A_SLOT: RangeInclusive<usize> = (16 << 10)..=(128 << 10);
+/// Bytes of a table that a slot keeps.
+const KEPT_TABLE: usize = 4 << 10;
+
 /// Stacks for calls within calls beyond one for each instance.
 const SPARE_STACKS: usize = 32;
 
@@ -237,6 +246,11 @@ fn pooled_engine(max_instances: usize) -> Option<wasmtime::Engine> {
         .table_elements(POOL_TABLE_ELEMENTS)
         .max_core_instance_size(1 << 20)
         .max_memory_size(WHOLE_MEMORY as usize);
+    // Where the system does not tell which pages were written to, all that is kept would be overwritten each time.
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        let kept = (KEPT_MEMORY / max_instances).clamp(*KEPT_BY_A_SLOT.start(), *KEPT_BY_A_SLOT.end());
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(kept).table_keep_resident(KEPT_TABLE);
+    }
     let mut config = wasm_config(Memories::Reserved);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     match wasmtime::Engine::new(&config) {

@@ -13,6 +13,7 @@ use crate::call::{Answer, Call, Kind};
 use crate::capabilities::Capabilities;
 use crate::engine::Engine;
 use crate::error::{Busy, BusyReason, CallError, LoadError, LoadErrorKind};
+use crate::exports::Exports;
 use crate::host::{Extensions, Surroundings};
 use crate::instance::{Instance, Started, State};
 use crate::instances::{Acquired, Instances, Slot};
@@ -107,6 +108,7 @@ struct Inner {
 pub(crate) struct Template {
     pub(crate) engine: Engine,
     pre: wasmtime::InstancePre<State>,
+    exports: Exports,
     pub(crate) surroundings: Arc<Surroundings>,
     output: Arc<dyn Output>,
     buffering: Buffering,
@@ -517,6 +519,7 @@ impl Template {
         Ok(Template {
             engine: host.engine().clone(),
             pre,
+            exports: Exports::of(module.wasm()),
             surroundings: Arc::new(surroundings),
             output: config.output,
             buffering: config.buffering,
@@ -550,8 +553,8 @@ impl Template {
         place: OwnedSemaphorePermit,
     ) -> Result<Started, CallError> {
         let output = Arc::new(OutputBuffer::new(Arc::clone(&self.output), self.buffering));
-        let started =
-            Instance::start(&self.pre, &self.surroundings, Arc::clone(&output), deadline, &self.counters, place);
+        let (pre, exports, surroundings) = (&self.pre, &self.exports, &self.surroundings);
+        let started = Instance::start(pre, exports, surroundings, Arc::clone(&output), deadline, &self.counters, place);
         let started = within(deadline, started).await.unwrap_or_else(|| Err(self.deadline_error()));
         output.finish_now();
         started

@@ -15,6 +15,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::call::{Answer, Call, Companion, Kind};
 use crate::error::{CallError, Trap};
+use crate::exports::{self, Exports};
 use crate::host::{HostContext, Surroundings};
 use crate::limits::Limiter;
 use crate::output::OutputBuffer;
@@ -139,6 +140,7 @@ impl Instance {
     /// `deadline`; who waits in a host function is ended by whoever polls this future.
     pub(crate) async fn start(
         pre: &wasmtime::InstancePre<State>,
+        exports: &Exports,
         surroundings: &Arc<Surroundings>,
         output: Arc<OutputBuffer>,
         deadline: Option<Instant>,
@@ -152,8 +154,10 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| at_tick(context.data().context.deadline));
-        match begin(&mut store, pre).await {
-            Ok(instance) => Ok(Started::Serving(Box::new(Instance::serving(store, instance, counters, permit)))),
+        match begin(&mut store, pre, exports).await {
+            Ok(instance) => {
+                Ok(Started::Serving(Box::new(Instance::serving(store, instance, exports, counters, permit))))
+            }
             Err(error) => match (error.downcast_ref::<I32Exit>(), surroundings.command) {
                 (Some(exit), true) => Ok(Started::Finished(exit.0)),
                 _ => Err(classify(&store, &error)),
@@ -164,22 +168,21 @@ impl Instance {
     fn serving(
         mut store: Store<State>,
         instance: wasmtime::Instance,
+        exports: &Exports,
         counters: &Arc<Counters>,
         permit: OwnedSemaphorePermit,
     ) -> Instance {
-        let memory = instance.get_memory(&mut store, names::MEMORY);
-        let mut function = |name: &str| instance.get_func(&mut store, name);
-        let handlers =
-            [names::CALL_HANDLE, names::CALL_HANDLE_JSON, names::CALL_HANDLE_HTTP, names::CALL_HANDLE_MESSAGE]
-                .map(&mut function);
+        let memory = exports.memory(&instance, &mut store);
+        let mut function = |export| exports::at(export, &instance, &mut store);
+        let handlers = exports.handlers.map(&mut function);
         let [request, malloc, free, allocate_buffer, health, metrics, on_stop] = [
-            names::CALL_HANDLE_REQUEST,
-            names::MALLOC,
-            names::FREE,
-            names::ALLOCATE_BUFFER,
-            names::ON_HEALTH_CHECK,
-            names::ON_METRICS,
-            names::ON_STOP,
+            exports.request,
+            exports.malloc,
+            exports.free,
+            exports.allocate_buffer,
+            exports.health,
+            exports.metrics,
+            exports.on_stop,
         ]
         .map(&mut function);
         // The signatures were checked when the module was linked; a plain command may use these names for anything.
@@ -399,16 +402,19 @@ fn lying_at<'a>(bytes: &'a [u8], what: &str, place: Packed) -> Result<&'a [u8], 
 }
 
 /// Instantiates and starts. An `Err` that is an exit with code 0 does not come out of here.
-async fn begin(store: &mut Store<State>, pre: &wasmtime::InstancePre<State>) -> wasmtime::Result<wasmtime::Instance> {
+async fn begin(
+    store: &mut Store<State>,
+    pre: &wasmtime::InstancePre<State>,
+    exports: &Exports,
+) -> wasmtime::Result<wasmtime::Instance> {
     let instance = pre.instantiate_async(&mut *store).await?;
-    let allocate_buffer = instance.get_typed_func(&mut *store, names::ALLOCATE_BUFFER).ok();
-    if let Some(memory) = instance.get_memory(&mut *store, names::MEMORY) {
+    let allocate_buffer = exports::at(exports.allocate_buffer, &instance, &mut *store);
+    let allocate_buffer = allocate_buffer.and_then(|function| function.typed(&*store).ok());
+    if let Some(memory) = exports.memory(&instance, &mut *store) {
         store.data_mut().guest = Some(GuestExports { memory, allocate_buffer });
     }
     let command = store.data().context.surroundings.command;
-    let start =
-        instance.get_func(&mut *store, names::INITIALIZE).or_else(|| instance.get_func(&mut *store, names::START));
-    if let Some(start) = start {
+    if let Some(start) = exports::at(exports.start, &instance, &mut *store) {
         let started = start.typed::<(), ()>(&store)?.call_async(&mut *store, ()).await;
         match started {
             // A command that returns has ended as well as one that exits.
@@ -418,7 +424,7 @@ async fn begin(store: &mut Store<State>, pre: &wasmtime::InstancePre<State>) -> 
             Err(error) => return Err(error),
         }
     }
-    if let Some(on_start) = instance.get_func(&mut *store, names::ON_START) {
+    if let Some(on_start) = exports::at(exports.on_start, &instance, &mut *store) {
         on_start.typed::<(), ()>(&store)?.call_async(&mut *store, ()).await?;
     }
     Ok(instance)

@@ -43,6 +43,7 @@ mod capabilities;
 mod command;
 mod engine;
 mod error;
+mod exports;
 mod function;
 mod host;
 mod instance;

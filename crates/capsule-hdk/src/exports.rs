@@ -1,0 +1,67 @@
+//! Where a module has the exports that a host calls: looked up by name once for a module, not for each of its instances.
+
+use capsule_abi::names;
+use wasmtime::{AsContextMut, Extern, Func, Memory, Module, ModuleExport};
+
+/// The exports of a module that there are.
+#[derive(Clone, Copy)]
+pub(crate) struct Exports {
+    memory: Option<ModuleExport>,
+    pub(crate) malloc: Option<ModuleExport>,
+    pub(crate) free: Option<ModuleExport>,
+    pub(crate) allocate_buffer: Option<ModuleExport>,
+    /// In the order of [`Kind::handler`](crate::call::Kind::handler).
+    pub(crate) handlers: [Option<ModuleExport>; 4],
+    pub(crate) request: Option<ModuleExport>,
+    pub(crate) health: Option<ModuleExport>,
+    pub(crate) metrics: Option<ModuleExport>,
+    pub(crate) on_start: Option<ModuleExport>,
+    pub(crate) on_stop: Option<ModuleExport>,
+    /// `_initialize`, else `_start`.
+    pub(crate) start: Option<ModuleExport>,
+}
+
+impl Exports {
+    pub(crate) fn of(module: &Module) -> Exports {
+        let find = |name: &str| module.get_export_index(name);
+        Exports {
+            memory: find(names::MEMORY),
+            malloc: find(names::MALLOC),
+            free: find(names::FREE),
+            allocate_buffer: find(names::ALLOCATE_BUFFER),
+            handlers: [
+                names::CALL_HANDLE,
+                names::CALL_HANDLE_JSON,
+                names::CALL_HANDLE_HTTP,
+                names::CALL_HANDLE_MESSAGE,
+            ]
+            .map(find),
+            request: find(names::CALL_HANDLE_REQUEST),
+            health: find(names::ON_HEALTH_CHECK),
+            metrics: find(names::ON_METRICS),
+            on_start: find(names::ON_START),
+            on_stop: find(names::ON_STOP),
+            start: function(module, names::INITIALIZE).or_else(|| function(module, names::START)),
+        }
+    }
+
+    /// The memory of an instance.
+    pub(crate) fn memory(&self, instance: &wasmtime::Instance, store: impl AsContextMut) -> Option<Memory> {
+        instance.get_module_export(store, &self.memory?)?.into_memory()
+    }
+}
+
+/// The function that an instance has at this place.
+pub(crate) fn at(
+    export: Option<ModuleExport>,
+    instance: &wasmtime::Instance,
+    store: impl AsContextMut,
+) -> Option<Func> {
+    instance.get_module_export(store, &export?).and_then(Extern::into_func)
+}
+
+/// Where the function of this name is, if it is one.
+fn function(module: &Module, name: &str) -> Option<ModuleExport> {
+    module.get_export(name).filter(|ty| ty.func().is_some())?;
+    module.get_export_index(name)
+}
