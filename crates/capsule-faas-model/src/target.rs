@@ -107,7 +107,10 @@ impl Admin {
 /// A call of a name, revision or index that cannot exist is not found; an administrative route with one is invalid,
 /// and with too few or too many parts not found.
 pub fn parse(tail: &str) -> Result<Target<'_>, Refusal> {
-    let (word, rest) = tail.split_once('/').unwrap_or((tail, ""));
+    let (word, rest) = match head_and_rest(Some(tail)) {
+        (Some(word), rest) => (word, rest.unwrap_or_default()),
+        (None, _) => (tail, ""),
+    };
     let admin = match word {
         "start" | "processes" | "modules" | "prune" if rest.is_empty() => match word {
             "start" => Admin::Start,

@@ -24,6 +24,7 @@ use crate::front::{self, Asked, Front};
 use crate::idle::Idle;
 use crate::listener::Answers;
 use crate::metrics::{self, Metrics};
+use crate::module_headers::{self, Own};
 use crate::request_id;
 
 /// Counted for calls whose client did not wait for the answer.
@@ -69,7 +70,7 @@ impl Answers for App {
                 }
             };
             self.front.log(&head, &peer, answer.status(), begin, &id, None);
-            answer.headers_mut().insert(request_id::HEADER, id);
+            module_headers::set_id(answer.headers_mut(), id);
             if head.method == Method::HEAD { answer::head_of(answer) } else { answer }
         }
     }
@@ -107,7 +108,7 @@ impl App {
         }
         let call = pin!(self.function.exchange(call));
         match self.drain.unless_over(call).await {
-            Some(result) => front::outcome(result, takes_requests, id, None),
+            Some(result) => front::outcome(result, takes_requests, Own::Id, id, None),
             None => answer::unavailable("the server is being stopped", AFTER_RESTART),
         }
     }
@@ -123,7 +124,7 @@ impl App {
         }
         let call = Call::new(Kind::Health, Bytes::new()).with_patience(PATIENCE);
         match self.function.call(call).await {
-            Ok(document) => document::to_answer(&document).unwrap_or_else(|problem| {
+            Ok(document) => document::to_answer(&document, Own::Id).unwrap_or_else(|problem| {
                 answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("OnHealthCheck: {problem}"))
             }),
             Err(CallError::Busy(busy)) if busy.is_load() => answer::text(StatusCode::OK, "busy"),

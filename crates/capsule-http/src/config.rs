@@ -68,16 +68,7 @@ pub(crate) fn program() -> Program {
     let table = Table::new(
         module_source::FLAGS
             .iter()
-            .chain(&[
-                HTTP_PORT,
-                HTTP_HOST,
-                CRT,
-                KEY,
-                STOP_AFTER,
-                DRAIN_TIMEOUT,
-                TRUSTED_PROXIES,
-                ACCESS_LOG,
-            ])
+            .chain(&[HTTP_PORT, HTTP_HOST, CRT, KEY, STOP_AFTER, DRAIN_TIMEOUT, TRUSTED_PROXIES, ACCESS_LOG])
             .chain(connection_limits::FLAGS)
             .chain(faas::config::FLAGS)
             .chain(limits::FLAGS)

@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 
 use crate::answer::{Answer, JSON, TEXT};
-use crate::module_headers::{self, ModuleHeaders};
+use crate::module_headers::{self, ModuleHeaders, Own};
 
 /// Bytes of most request documents without their bodies.
 const DOCUMENT: usize = 768;
@@ -90,9 +90,9 @@ pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
 ///
 /// # Errors
 /// One line that says what is wrong with the document.
-pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
+pub(crate) fn to_answer(document: &Bytes, own: Own) -> Result<Answer, String> {
     let read = response::read(document).map_err(|error| error.to_string())?;
-    let given = module_headers::of_text(read.headers)?;
+    let given = module_headers::of_text(read.headers, own)?;
     let (body, content_type) = match read.body {
         Body::Text(bytes) => (Bytes::from(bytes.into_owned()), TEXT),
         Body::Json(Cow::Borrowed(text)) => (slice_of(document, text), JSON),
@@ -105,9 +105,9 @@ pub(crate) fn to_answer(document: &Bytes) -> Result<Answer, String> {
 ///
 /// # Errors
 /// One line that says what is wrong with the head.
-pub(crate) fn of_exchange(given: hdk::Answer) -> Result<Answer, String> {
+pub(crate) fn of_exchange(given: hdk::Answer, own: Own) -> Result<Answer, String> {
     let read = exchange::read_response(given.head()).map_err(|error| error.to_string())?;
-    let (status, headers) = (read.status, module_headers::of_head(&read)?);
+    let (status, headers) = (read.status, module_headers::of_head(&read, own)?);
     answer(status, &headers, given.into_body(), None)
 }
 
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn answer(document: &'static str) -> Answer {
-        to_answer(&Bytes::from_static(document.as_bytes())).unwrap()
+        to_answer(&Bytes::from_static(document.as_bytes()), Own::Id).unwrap()
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
     fn statuses_without_body_have_none() {
         for status in [204, 304] {
             let document = format!(r#"{{"JSONBody":1,"StatusCode":{status}}}"#);
-            let answer = to_answer(&Bytes::from(document)).unwrap();
+            let answer = to_answer(&Bytes::from(document), Own::Id).unwrap();
             assert!(hyper::body::Body::is_end_stream(answer.body()));
             assert!(!answer.headers().contains_key(CONTENT_TYPE));
         }
@@ -192,16 +192,20 @@ mod tests {
         let mut head = Vec::new();
         let headers = [("Connection", "close"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")];
         exchange::write_response(&mut head, 201, headers.into_iter());
-        let answer = of_exchange(hdk::Answer::exchange(&head, b"x")).unwrap();
+        let answer = of_exchange(hdk::Answer::exchange(&head, b"x"), Own::Id).unwrap();
         assert_eq!(answer.status(), 201);
         let names: Vec<_> = answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(names, [("x-request-id", &b""[..]), ("set-cookie", b"a=1"), ("set-cookie", b"b=2")]);
         let mut head = Vec::new();
         exchange::write_response(&mut head, 200, [("A", "b\r\nX: y")].into_iter());
         assert_eq!(
-            of_exchange(hdk::Answer::exchange(&head, b"")).unwrap_err(),
+            of_exchange(hdk::Answer::exchange(&head, b""), Own::Id).unwrap_err(),
             "the header `A` is not one that HTTP allows"
         );
-        assert!(of_exchange(hdk::Answer::default()).unwrap_err().starts_with("the head of the response is not valid"));
+        assert!(
+            of_exchange(hdk::Answer::default(), Own::Id)
+                .unwrap_err()
+                .starts_with("the head of the response is not valid")
+        );
     }
 }

@@ -19,6 +19,7 @@ use crate::answer::{self, Answer};
 use crate::connections::hold::{Hold, LARGE};
 use crate::connections::peer::Peer;
 use crate::document;
+use crate::module_headers::Own;
 use crate::receiving::{self, Received, Refused};
 
 /// What a module is asked.
@@ -160,17 +161,18 @@ fn kept(document: Vec<u8>, hold: Option<Hold>, peer: &Arc<Peer>) -> Result<Bytes
     hold.unwrap_or_else(|| peer.hold()).keep(document).ok_or_else(receiving::full)
 }
 
-/// The answer to what a call came to, of a module that [took the request](Asked::takes_requests) or a document. `function` is
-/// who was called, on a server of many.
+/// The answer to what a call came to, of a module that [took the request](Asked::takes_requests) or a document, with places for the headers that are the
+/// server's `own`. `function` is who was called, on a server of many.
 pub(crate) fn outcome(
     result: Result<hdk::Answer, CallError>,
     took_request: bool,
+    own: Own,
     id: &str,
     function: Option<&str>,
 ) -> Answer {
     let answer = match result {
-        Ok(answer) if took_request => document::of_exchange(answer),
-        Ok(answer) => document::to_answer(&answer.into_body()),
+        Ok(answer) if took_request => document::of_exchange(answer, own),
+        Ok(answer) => document::to_answer(&answer.into_body(), own),
         Err(error) => {
             log(&error, id, function);
             return answer::error(&error);

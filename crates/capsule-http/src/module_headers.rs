@@ -16,6 +16,46 @@ use hyper::header::{
 
 use crate::request_id;
 
+/// Headers that every answer of a server gets, in the order in which they stand in front of a module's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// The id of the request.
+    Id,
+    /// And the revision of the function that answered.
+    IdAndRevision,
+}
+
+/// The header that says which revision answered.
+pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-capsule-revision");
+
+impl Own {
+    fn names(self) -> &'static [HeaderName] {
+        static NAMES: [HeaderName; 2] = [request_id::HEADER, REVISION];
+        match self {
+            Own::Id => &NAMES[..1],
+            Own::IdAndRevision => &NAMES,
+        }
+    }
+}
+
+/// Puts the id of a request into the headers of its answer.
+pub(crate) fn set_id(headers: &mut HeaderMap, id: HeaderValue) {
+    set(headers, 0, request_id::HEADER, id);
+}
+
+/// Puts the revision that answered there.
+pub(crate) fn set_revision(headers: &mut HeaderMap, revision: HeaderValue) {
+    set(headers, 1, REVISION, revision);
+}
+
+fn set(headers: &mut HeaderMap, place: usize, name: HeaderName, value: HeaderValue) {
+    // Most answers have a place for it, which takes less time than to find it by its hash.
+    match headers.iter_mut().nth(place) {
+        Some((found, old)) if *found == name => *old = value,
+        _ => drop(headers.insert(name, value)),
+    }
+}
+
 /// Headers that belong to a connection or to the length of a message, not to an answer (RFC 9110 section 7.6.1): a module
 /// that sets them could smuggle a second answer.
 static NOT_THE_MODULES: [HeaderName; 9] = [
@@ -38,8 +78,8 @@ const LONGEST_KEPT: usize = 1024;
 /// The headers of an answer.
 #[derive(Debug)]
 pub(crate) struct ModuleHeaders {
-    /// Without those that are not the module's to set, and with an empty one in the places of those that every answer gets
-    /// from the server: to replace these takes less time than to make room for them.
+    /// Without those that are not the module's to set, and with empty ones in the places of the server's [`Own`]: to replace these
+    /// takes less time than to make room for them.
     pub(crate) map: HeaderMap,
     /// `Content-Type` is among them.
     pub(crate) typed: bool,
@@ -47,6 +87,7 @@ pub(crate) struct ModuleHeaders {
 
 struct Kept {
     form: Form,
+    own: Own,
     given: Box<[u8]>,
     headers: Rc<ModuleHeaders>,
 }
@@ -68,10 +109,10 @@ thread_local! {
 ///
 /// # Errors
 /// One line that says which header is wrong.
-pub(crate) fn of_text(text: &str) -> Result<Rc<ModuleHeaders>, String> {
-    kept(Form::Text, text.as_bytes(), || {
+pub(crate) fn of_text(text: &str, own: Own) -> Result<Rc<ModuleHeaders>, String> {
+    kept(Form::Text, own, text.as_bytes(), || {
         let given = response::read_headers(text).map_err(|error| error.to_string())?;
-        convert(given.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        convert(given.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), own)
     })
 }
 
@@ -79,41 +120,45 @@ pub(crate) fn of_text(text: &str) -> Result<Rc<ModuleHeaders>, String> {
 ///
 /// # Errors
 /// One line that says which header is wrong.
-pub(crate) fn of_head(head: &ResponseHead<'_>) -> Result<Rc<ModuleHeaders>, String> {
-    kept(Form::Head, head.identity, || convert(head.headers))
+pub(crate) fn of_head(head: &ResponseHead<'_>, own: Own) -> Result<Rc<ModuleHeaders>, String> {
+    kept(Form::Head, own, head.identity, || convert(head.headers, own))
 }
 
 /// Those of before when they were given in the same bytes.
 fn kept(
     form: Form,
+    own: Own,
     given: &[u8],
     convert: impl FnOnce() -> Result<ModuleHeaders, String>,
 ) -> Result<Rc<ModuleHeaders>, String> {
     LAST.with_borrow_mut(|last| {
         // Sets differ in length more often than not; those that do not only replace each other.
         let place = &mut last[given.len() % KEPT];
-        if let Some(kept) = place.as_ref().filter(|kept| kept.form == form && *kept.given == *given) {
+        if let Some(kept) = place.as_ref().filter(|kept| kept.form == form && kept.own == own && *kept.given == *given)
+        {
             return Ok(Rc::clone(&kept.headers));
         }
         let headers = Rc::new(convert()?);
         if given.len() <= LONGEST_KEPT {
-            *place = Some(Kept { form, given: given.into(), headers: Rc::clone(&headers) });
+            *place = Some(Kept { form, own, given: given.into(), headers: Rc::clone(&headers) });
         }
         Ok(headers)
     })
 }
 
-fn convert<'a>(given: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Result<ModuleHeaders, String> {
+fn convert<'a>(given: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, own: Own) -> Result<ModuleHeaders, String> {
     // Room for what the server adds, in clones too.
     let too_many = "it has more headers than an answer can hold";
     let mut map = HeaderMap::try_with_capacity(given.clone().count() + 4).map_err(|_| too_many)?;
-    map.insert(request_id::HEADER, HeaderValue::from_static(""));
+    for name in own.names() {
+        map.insert(name, HeaderValue::from_static(""));
+    }
     for (name, value) in given.clone() {
         let wrong =
             || format!("the header `{}` is not one that HTTP allows", String::from_utf8_lossy(name).escape_debug());
         let name = HeaderName::from_bytes(name).map_err(|_| wrong())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| wrong())?;
-        if !NOT_THE_MODULES.contains(&name) && !is_nominated(&name, given.clone()) {
+        if !NOT_THE_MODULES.contains(&name) && !own.names().contains(&name) && !is_nominated(&name, given.clone()) {
             map.try_append(name, value).map_err(|_| too_many)?;
         }
     }
@@ -133,7 +178,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        let headers = of_text(text).unwrap();
+        let headers = of_text(text, Own::Id).unwrap();
         let own = headers.map.iter().filter(|(name, _)| *name != request_id::HEADER);
         own.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect()
     }
@@ -148,14 +193,31 @@ mod tests {
         assert_eq!(names(r#"{"A":"1"}"#), ["a=1"]);
         assert_eq!(names(r#"{"A":"2"}"#), ["a=2"]);
         assert_eq!(names(r#"{"A":"1"}"#), ["a=1"]);
-        let kept = of_text(r#"{"A":"1"}"#).unwrap();
-        assert!(Rc::ptr_eq(&kept, &of_text(r#"{"A":"1"}"#).unwrap()));
+        let kept = of_text(r#"{"A":"1"}"#, Own::Id).unwrap();
+        assert!(Rc::ptr_eq(&kept, &of_text(r#"{"A":"1"}"#, Own::Id).unwrap()));
+    }
+
+    #[test]
+    fn the_servers_own_are_in_front_and_not_the_modules() {
+        for (own, count) in [(Own::Id, 1), (Own::IdAndRevision, 2)] {
+            let text = r#"{"X-Request-Id":"mine","X-Capsule-Revision":"mine","A":"b"}"#;
+            let mut map = of_text(text, own).unwrap().map.clone();
+            assert_eq!(map.len(), 2 + usize::from(own == Own::Id) + count - 1, "{map:?}");
+            set_id(&mut map, HeaderValue::from_static("id"));
+            set_revision(&mut map, HeaderValue::from_static("blue"));
+            for (name, value) in [("x-request-id", "id"), ("x-capsule-revision", "blue"), ("a", "b")] {
+                assert_eq!(map.get_all(name).iter().collect::<Vec<_>>(), [value]);
+            }
+        }
     }
 
     #[test]
     fn wrong_ones_are_refused_each_time() {
         for _ in 0..2 {
-            assert_eq!(of_text(r#"{"A B":"c"}"#).unwrap_err(), "\"A B\" is not a header name that HTTP allows");
+            assert_eq!(
+                of_text(r#"{"A B":"c"}"#, Own::Id).unwrap_err(),
+                "\"A B\" is not a header name that HTTP allows"
+            );
         }
     }
 }

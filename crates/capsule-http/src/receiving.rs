@@ -43,12 +43,7 @@ impl Received {
 }
 
 /// The whole body, or why it is refused; `advice` says what sets the limit.
-pub(crate) async fn read(
-    body: Incoming,
-    limit: usize,
-    advice: &str,
-    peer: &Arc<Peer>,
-) -> Result<Received, Refused> {
+pub(crate) async fn read(body: Incoming, limit: usize, advice: &str, peer: &Arc<Peer>) -> Result<Received, Refused> {
     let too_large = || {
         let text = format!("the body exceeds the limit of {limit} bytes{advice}");
         (StatusCode::PAYLOAD_TOO_LARGE, text.into())

@@ -25,10 +25,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
         start("constant")?;
         Ok(server)
     };
+    // The same request for all.
+    let path = "/functions/constant";
     let candidates = [
-        Candidate { name: "direct", path: "/", start: Box::new(direct) },
-        Candidate { name: "hosted", path: "/functions/constant", start: Box::new(|| hosted(0)) },
-        Candidate { name: "hosted beside", path: "/functions/constant", start: Box::new(|| hosted(options.functions)) },
+        Candidate { name: "direct", path, start: Box::new(direct) },
+        Candidate { name: "hosted", path, start: Box::new(|| hosted(0)) },
+        Candidate { name: "hosted beside", path, start: Box::new(|| hosted(options.functions)) },
     ];
     compare::run(&candidates, options)
 }

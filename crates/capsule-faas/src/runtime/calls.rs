@@ -126,7 +126,7 @@ impl Faas {
     /// # Cancel safety
     /// As [`Placed::call`].
     pub async fn call(&self, selector: &Selector, call: Call) -> Result<Answer, FaasError> {
-        let placed = self.place(selector, None).await?;
+        let placed = self.place(selector, None, Instant::now()).await?;
         let key = placed.key.clone();
         Ok(Answer { key, result: placed.call(call).await })
     }
@@ -141,7 +141,8 @@ impl Faas {
     }
 
     /// Finds the function for a call and waits until it takes it. Without a revision the route chooses one, without an index
-    /// one of the equal indexes. A function that sleeps is woken first. `hops` is the way of the call so far.
+    /// one of the equal indexes. A function that sleeps is woken first. `hops` is the way of the call so far. `now` is what the
+    /// caller's clock has just said: the call begins there when it does not have to wait.
     ///
     /// # Errors
     /// The call reaches nobody: not found; unavailable when the function could not be started or the server stops; a loop when
@@ -149,8 +150,8 @@ impl Faas {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped; a function that is being woken goes on with that.
-    pub async fn place(&self, selector: &Selector, hops: Option<&str>) -> Result<Placed, FaasError> {
-        let (running, key) = self.inner.admit(selector, hops).await?;
+    pub async fn place(&self, selector: &Selector, hops: Option<&str>, now: Instant) -> Result<Placed, FaasError> {
+        let (running, key) = self.inner.admit(selector, hops, now).await?;
         let is_child = running.process.spec.path.is_some();
         let again = is_child.then(|| Box::new((selector.clone(), hops.map(str::to_owned))));
         let hops = hops.map(|_| hops::extended(hops, self.inner.server, running.process.id));
@@ -164,8 +165,9 @@ impl Inner {
         self: &Arc<Self>,
         selector: &Selector,
         hops: Option<&str>,
+        now: Instant,
     ) -> Result<(Running, Key), FaasError> {
-        let (place, pick) = self.place_first(selector, hops);
+        let (place, pick) = self.place_first(selector, hops, now);
         match place? {
             Place::Go(running, key) => Ok((running, key)),
             // In a box: the future of every call would be as large.
@@ -205,14 +207,19 @@ impl Inner {
     }
 
     /// [`Inner::place`], with the number of this call among those of its function, which spreads them.
-    fn place_first(self: &Arc<Self>, selector: &Selector, hops: Option<&str>) -> (Result<Place, FaasError>, u64) {
+    fn place_first(
+        self: &Arc<Self>,
+        selector: &Selector,
+        hops: Option<&str>,
+        now: Instant,
+    ) -> (Result<Place, FaasError>, u64) {
         let state = self.read();
         let pick = state.picks.get(&selector.name).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed));
-        (self.place(&state, selector, pick, hops), pick)
+        (self.place(&state, selector, pick, hops, now), pick)
     }
 
     fn place_again(self: &Arc<Self>, selector: &Selector, pick: u64, hops: Option<&str>) -> Result<Place, FaasError> {
-        self.place(&self.read(), selector, pick, hops)
+        self.place(&self.read(), selector, pick, hops, Instant::now())
     }
 
     /// Resolves and admits at one moment: who is named takes calls.
@@ -222,6 +229,7 @@ impl Inner {
         selector: &Selector,
         pick: u64,
         hops: Option<&str>,
+        now: Instant,
     ) -> Result<Place, FaasError> {
         if self.is_stopping() {
             return Err(FaasError::stopping());
@@ -239,7 +247,7 @@ impl Inner {
                 let transport = held.transport.clone();
                 drop(held);
                 let (inner, process) = (Arc::clone(self), Arc::clone(process));
-                Ok(Place::Go(Running { inner, process, transport, began: Instant::now() }, key))
+                Ok(Place::Go(Running { inner, process, transport, began: now }, key))
             }
             Admission::Start => {
                 drop(held);

@@ -48,8 +48,7 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    const ALL: [Order; 6] =
-        [Order::Serve, Order::Finish, Order::Stop, Order::Yield, Order::TimeOut, Order::Cut];
+    const ALL: [Order; 6] = [Order::Serve, Order::Finish, Order::Stop, Order::Yield, Order::TimeOut, Order::Cut];
 }
 
 /// One connection. Times are microseconds of the shared clock, 0 for never.

@@ -27,6 +27,7 @@ use super::tokens::{Denied, TOKEN, TOKEN_FILE};
 use crate::answer::{self, Answer};
 use crate::connections::peer::Peer;
 use crate::document;
+use crate::module_headers::Own;
 use crate::receiving::{self, Refused};
 
 /// Bytes of a start body: arguments and environment, no module.
@@ -207,7 +208,7 @@ fn health(health: Health) -> Answer {
         Health::NotRunning { status, reason: Some(reason) } => state(status, json!({"reason": reason})),
         Health::Awake => state(Status::Started, json!({})),
         Health::Busy => state(Status::Started, json!({"busy": true})),
-        Health::Document(bytes) => document::to_answer(&bytes).unwrap_or_else(|problem| {
+        Health::Document(bytes) => document::to_answer(&bytes, Own::Id).unwrap_or_else(|problem| {
             answers::problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("OnHealthCheck: {problem}"), None)
         }),
         Health::Child(answer) => answer.map(Full::new),

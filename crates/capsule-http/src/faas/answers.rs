@@ -4,7 +4,7 @@ use bytes::Bytes;
 use capsule_faas::runtime::FaasError;
 use capsule_faas_model::Refusal;
 use http_body_util::{Either, Full};
-use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -17,8 +17,6 @@ pub(super) type Body = Either<Full<Bytes>, Lines>;
 
 /// The header by which clients know a server of functions: its version.
 pub(super) const SERVER: &str = "x-capsule-faas";
-/// The header that says which revision answered.
-pub(super) const REVISION: HeaderName = HeaderName::from_static("x-capsule-revision");
 
 /// What clients are told when something is not done.
 #[derive(Serialize)]

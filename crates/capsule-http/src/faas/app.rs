@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use capsule_faas::runtime::Faas;
+use capsule_faas_model::Refusal;
 use capsule_faas_model::names::{INDEX_PAGE, Key, RESERVED};
-use capsule_faas_model::target::{self, Selector, Target};
+use capsule_faas_model::target::{self, Admin, Selector, Target};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -16,16 +17,17 @@ use tokio::sync::Semaphore;
 
 use super::admin;
 use super::answers::{self, Body, SERVER};
-use super::call::{self, Answered};
+use super::call;
 use super::metrics;
 use super::tokens::{Denied, Tokens};
 use crate::answer::{self, Answer};
-use crate::app::{App, CLIENT_GONE, Tally};
+use crate::app::{App, Tally};
 use crate::connections::peer::Peer;
 use crate::drain::Drain;
 use crate::front::Front;
 use crate::listener::Answers;
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::module_headers;
 use crate::request_id;
 
 /// What a server of functions answers with.
@@ -49,13 +51,53 @@ pub(super) struct FaasApp {
     pub(super) index: Selector,
 }
 
+/// What a request is made of, beside its head.
+pub(super) struct Rest<'a, 'b> {
+    pub(super) body: Incoming,
+    /// On which connection it came.
+    pub(super) peer: &'a Arc<Peer>,
+    /// Its id.
+    pub(super) id: &'a HeaderValue,
+    /// When it came.
+    pub(super) begin: Instant,
+    /// Where a call is counted.
+    pub(super) tally: &'a mut Option<Tally<'b>>,
+}
+
+/// What a function sees of a request's path.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seen {
+    /// All of it.
+    All,
+    /// Its end, from this byte on.
+    From(usize),
+    /// `/`: the path ends with the function.
+    Root,
+}
+
+impl Seen {
+    /// `seen` of `path`.
+    fn of(path: &str, seen: &str) -> Seen {
+        if path.ends_with(seen) { Seen::From(path.len() - seen.len()) } else { Seen::Root }
+    }
+
+    /// The path that the function sees, when that is not all of it.
+    pub(super) fn part(self, path: &str) -> Option<&str> {
+        match self {
+            Seen::All => None,
+            Seen::From(start) => Some(&path[start..]),
+            Seen::Root => Some("/"),
+        }
+    }
+}
+
 /// An answer on its way out.
-struct Routed {
-    answer: Response<Body>,
+pub(super) struct Routed {
+    pub(super) answer: Response<Body>,
     /// Who answered, for the log.
-    function: Option<Key>,
+    pub(super) function: Option<Key>,
     /// It is in the access log already.
-    logged: bool,
+    pub(super) logged: bool,
 }
 
 impl From<Response<Body>> for Routed {
@@ -67,12 +109,6 @@ impl From<Response<Body>> for Routed {
 impl From<Answer> for Routed {
     fn from(answer: Answer) -> Routed {
         answers::whole(answer).into()
-    }
-}
-
-impl From<Answered> for Routed {
-    fn from(Answered { answer, by }: Answered) -> Routed {
-        Routed { answer: answers::whole(answer), function: by, logged: false }
     }
 }
 
@@ -91,12 +127,17 @@ impl Answers for FaasApp {
             let id = request_id::of(&head.headers);
             let log = self.front.access_log.then(|| head_of(&head));
             let is_head = head.method == Method::HEAD;
-            let Routed { mut answer, function, logged } = self.route(&mut head, body, &peer, &id, begin).await;
+            let mut tally = None;
+            let rest = Rest { body, peer: &peer, id: &id, begin, tally: &mut tally };
+            let Routed { mut answer, function, logged } = self.route(&mut head, rest).await;
+            if let Some(tally) = &mut tally {
+                tally.status = answer.status().as_u16();
+            }
             if let Some(head) = log.filter(|_| !logged) {
                 let function = function.map(|key| key.to_string());
                 self.front.log(&head, &peer, answer.status(), begin, &id, function.as_deref());
             }
-            answer.headers_mut().insert(request_id::HEADER, id);
+            module_headers::set_id(answer.headers_mut(), id);
             if is_head { without_body(answer) } else { answer }
         }
     }
@@ -104,90 +145,60 @@ impl Answers for FaasApp {
 
 impl FaasApp {
     /// What answers. All but calls are in boxes: the future of every call would be as large as theirs.
-    async fn route(
-        self: &Arc<Self>,
-        head: &mut Parts,
-        body: Incoming,
-        peer: &Arc<Peer>,
-        id: &HeaderValue,
-        begin: Instant,
-    ) -> Routed {
+    async fn route<'a>(self: &'a Arc<Self>, head: &mut Parts, rest: Rest<'_, 'a>) -> Routed {
         let reads = head.method == Method::GET || head.method == Method::HEAD;
-        // The path is needed while headers are taken out.
-        let uri = head.uri.clone();
-        match uri.path() {
+        match head.uri.path() {
             "/health" if reads => of_server(answers::whole(self.health())).into(),
             "/metrics" if reads => match self.tokens.check(&head.headers) {
                 Ok(()) => Box::pin(self.metrics()).await.into(),
-                Err(denied) => self.denied(head, &denied, peer, id),
+                Err(denied) => self.denied(head, &denied, &rest),
             },
             path => {
                 if let Some(tail) =
                     path.strip_prefix("/functions").filter(|tail| tail.is_empty() || tail.starts_with('/'))
                 {
                     let tail = tail.strip_prefix('/').unwrap_or_default();
-                    self.function(head, body, tail, peer, id, begin).await
+                    match target::parse(tail) {
+                        Ok(Target::Call { selector, path }) => {
+                            let path = Seen::of(head.uri.path(), path);
+                            call::call(self, &selector, path, head, rest).await
+                        }
+                        Ok(Target::Admin(act)) => self.administer(&act, head, rest).await,
+                        Err(refusal) => {
+                            let word = tail.split('/').next().unwrap_or_default();
+                            self.refuse(&refusal, word, head, &rest)
+                        }
+                    }
                 } else if let Some(tail) = path.strip_prefix("/notify/") {
                     self.notified(tail).into()
                 } else {
-                    Box::pin(self.other(head, body, peer, id, begin)).await
+                    Box::pin(self.other(head, rest)).await
                 }
             }
         }
     }
 
-    /// Paths below `/functions`.
-    async fn function(
-        &self,
-        head: &mut Parts,
-        body: Incoming,
-        tail: &str,
-        peer: &Arc<Peer>,
-        id: &HeaderValue,
-        begin: Instant,
-    ) -> Routed {
-        let denied = |is_guarded: bool| is_guarded.then(|| self.tokens.check(&head.headers).err()).flatten();
-        match target::parse(tail) {
-            Err(refusal) => {
-                let word = tail.split('/').next().unwrap_or_default();
-                if !RESERVED.contains(&word) {
-                    return answers::refused(&refusal).into();
-                }
-                // Without a token, nobody learns what is wrong.
-                match denied(word != "health") {
-                    Some(denied) => self.denied(head, &denied, peer, id),
-                    None => of_server(answers::whole(answers::refused(&refusal))).into(),
-                }
-            }
-            Ok(Target::Admin(act)) => {
-                if let Some(denied) = denied(act.is_guarded()) {
-                    return self.denied(head, &denied, peer, id);
-                }
-                let id = id.to_str().unwrap_or_default();
-                of_server(Box::pin(admin::carry_out(self, &act, head, body, peer, id)).await).into()
-            }
-            Ok(Target::Call { selector, path }) => {
-                self.call(&selector, Some(path), head, body, peer, id, begin).await.into()
-            }
+    /// An administrative act, for those who may.
+    async fn administer(&self, act: &Admin, head: &mut Parts, rest: Rest<'_, '_>) -> Routed {
+        if act.is_guarded()
+            && let Err(denied) = self.tokens.check(&head.headers)
+        {
+            return self.denied(head, &denied, &rest);
         }
+        let id = rest.id.to_str().unwrap_or_default();
+        of_server(Box::pin(admin::carry_out(self, act, head, rest.body, rest.peer, id)).await).into()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a request is made of, once")]
-    async fn call(
-        &self,
-        selector: &Selector,
-        path: Option<&str>,
-        head: &mut Parts,
-        body: Incoming,
-        peer: &Arc<Peer>,
-        id: &HeaderValue,
-        begin: Instant,
-    ) -> Answered {
-        let mut tally = Tally { metrics: &self.metrics, begin, status: CLIENT_GONE };
-        let id = id.to_str().unwrap_or_default();
-        let answered = call::call(self, selector, path, head, body, id, peer).await;
-        tally.status = answered.answer.status().as_u16();
-        answered
+    /// The answer to a path below `/functions` that begins with `word` and asks for nothing. Without a token, nobody learns what
+    /// is wrong with an administrative one.
+    fn refuse(&self, refusal: &Refusal, word: &str, head: &Parts, rest: &Rest<'_, '_>) -> Routed {
+        if !RESERVED.contains(&word) {
+            return answers::refused(refusal).into();
+        }
+        match self.tokens.check(&head.headers) {
+            Err(denied) if word != "health" => self.denied(head, &denied, rest),
+            _ => of_server(answers::whole(answers::refused(refusal))).into(),
+        }
     }
 
     /// A child process says that it stops. It is believed when it is seen.
@@ -202,28 +213,21 @@ impl FaasApp {
     }
 
     /// Paths that belong to nobody else: the module of the command line, the function `index.page`, or a line of text.
-    async fn other(
-        &self,
-        head: &mut Parts,
-        body: Incoming,
-        peer: &Arc<Peer>,
-        id: &HeaderValue,
-        begin: Instant,
-    ) -> Routed {
+    async fn other<'a>(&'a self, head: &mut Parts, rest: Rest<'_, 'a>) -> Routed {
         if head.method == Method::CONNECT {
             return answers::problem(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy", None).into();
         }
         if let Some(module) = &self.module {
             self.tokens.remove(&mut head.headers);
             // What this server has taken for its id.
-            head.headers.insert(request_id::HEADER, id.clone());
+            head.headers.insert(request_id::HEADER, rest.id.clone());
             let (empty, ()) = Request::new(()).into_parts();
-            let request = Request::from_parts(std::mem::replace(head, empty), body);
-            let answer = Arc::clone(module).answer(request, Arc::clone(peer)).await;
+            let request = Request::from_parts(std::mem::replace(head, empty), rest.body);
+            let answer = Arc::clone(module).answer(request, Arc::clone(rest.peer)).await;
             return Routed { answer: answers::whole(answer), function: None, logged: true };
         }
         if self.faas.check(&self.index).is_ok() {
-            return self.call(&self.index, None, head, body, peer, id, begin).await.into();
+            return call::call(self, &self.index, Seen::All, head, rest).await;
         }
         answer::text(StatusCode::OK, format!("Capsule {}[faas]", env!("CARGO_PKG_VERSION"))).into()
     }
@@ -251,15 +255,15 @@ impl FaasApp {
     }
 
     /// The answer to a request without a valid token, which is a line in the log.
-    fn denied(&self, head: &Parts, denied: &Denied, peer: &Peer, id: &HeaderValue) -> Routed {
+    fn denied(&self, head: &Parts, denied: &Denied, rest: &Rest<'_, '_>) -> Routed {
         tracing::warn!(
             target: "audit",
             act = "denied",
             method = head.method.as_str(),
             path = head.uri.path(),
             reason = ?denied,
-            client = %self.front.client(head, peer),
-            request_id = id.to_str().unwrap_or_default(),
+            client = %self.front.client(head, rest.peer),
+            request_id = rest.id.to_str().unwrap_or_default(),
         );
         of_server(answers::whole(admin::denied(denied))).into()
     }

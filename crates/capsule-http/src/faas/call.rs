@@ -1,50 +1,41 @@
 //! Calls of functions: from a request to the runtime and back, with the same documents as for a module that is served alone.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use capsule_faas::runtime::{self, FunctionReply, hops};
-use capsule_faas_model::names::Key;
+use capsule_faas_model::names::{DEFAULT_REVISION, Key};
 use capsule_faas_model::target::Selector;
 use capsule_hdk::CallError;
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 
-use super::answers::{self, REVISION};
-use super::app::FaasApp;
+use super::answers;
+use super::app::{FaasApp, Rest, Routed, Seen};
 use crate::answer::{self, Answer};
-use crate::app::AFTER_RESTART;
-use crate::connections::peer::Peer;
+use crate::app::{AFTER_RESTART, CLIENT_GONE, Tally};
 use crate::front::{self, Asked};
+use crate::module_headers::{self, Own};
 
 const HOPS: HeaderName = HeaderName::from_static(hops::HEADER);
 
-/// An answer, and who gave it.
-pub(super) struct Answered {
-    pub(super) answer: Answer,
-    pub(super) by: Option<Key>,
-}
-
-impl From<Answer> for Answered {
-    fn from(answer: Answer) -> Answered {
-        Answered { answer, by: None }
-    }
-}
-
-/// Calls a function. `path` is what it sees of the request's path; none when that is all of it.
-pub(super) async fn call(
-    app: &FaasApp,
+/// Calls a function, which sees `path` of the request's.
+pub(super) async fn call<'a>(
+    app: &'a FaasApp,
     selector: &Selector,
-    path: Option<&str>,
+    path: Seen,
     head: &mut Parts,
-    body: Incoming,
-    id: &str,
-    peer: &Arc<Peer>,
-) -> Answered {
+    rest: Rest<'_, 'a>,
+) -> Routed {
+    let Rest { body, peer, id, begin, tally } = rest;
+    *tally = Some(Tally { metrics: &app.metrics, begin, status: CLIENT_GONE });
+    let id = id.to_str().unwrap_or_default();
     // Before a body is taken in for nobody.
     if !body.is_end_stream()
         && let Err(error) = app.faas.check(selector)
@@ -53,16 +44,18 @@ pub(super) async fn call(
     }
     app.tokens.remove(&mut head.headers);
     let before = if head.headers.keys().any(|name| *name == HOPS) { head.headers.remove(HOPS) } else { None };
-    let body = match front::checked(head) {
-        Ok(_) => app.front.take(body, peer).await,
-        Err(refused) => Err(refused),
-    };
-    let body = match body {
-        Ok(body) => body,
+    let has_body = !body.is_end_stream();
+    let (mut host, body) = match front::checked(head) {
+        Ok(host) => match app.front.take(body, peer).await {
+            Ok(body) => (host, body),
+            Err(refused) => return answers::not_taken(refused).into(),
+        },
         Err(refused) => return answers::not_taken(refused).into(),
     };
     let before = before.as_ref().and_then(|value| value.to_str().ok());
-    let placed = match app.drain.unless_over(pin!(app.faas.place(selector, before))).await {
+    // Who waited for a body has to look at the clock again.
+    let now = if has_body { Instant::now() } else { begin };
+    let placed = match app.drain.unless_over(pin!(app.faas.place(selector, before, now.into()))).await {
         Some(Ok(placed)) => placed,
         Some(Err(error)) => return answers::failed(&error).into(),
         None => return stopping(None),
@@ -71,13 +64,12 @@ pub(super) async fn call(
     if placed.is_child()
         && let Ok(way) = HeaderValue::from_str(placed.hops())
     {
-        // The child adds it to what its module sends.
+        // The child adds it to what its module sends. The host is a part of the head until then.
+        let own = host.map(|host| Cow::Owned(host.into_owned()));
         head.headers.insert(HOPS, way);
+        host = own;
     }
-    let host = match front::checked(head) {
-        Ok(host) => host,
-        Err(refused) => return answers::not_taken(refused).into(),
-    };
+    let path = path.part(head.uri.path());
     let takes_requests = placed.takes_requests();
     let call = match app.front.call(Asked { head, host, path, body, takes_requests }, id, peer) {
         Ok(call) => call,
@@ -86,10 +78,17 @@ pub(super) async fn call(
     let call = call.with_companion(placed.trail(trail));
     let Some(result) = app.drain.unless_over(pin!(placed.call(call))).await else { return stopping(Some(key)) };
     let mut answer = outcome(result, takes_requests, id, &key);
-    if let Ok(revision) = HeaderValue::from_str(key.revision.as_str()) {
-        answer.headers_mut().insert(REVISION, revision);
+    module_headers::set_revision(answer.headers_mut(), revision_of(&key));
+    Routed { answer: answers::whole(answer), function: Some(key), logged: false }
+}
+
+/// What an answer says of who gave it.
+fn revision_of(key: &Key) -> HeaderValue {
+    match key.revision.as_str() {
+        // Most calls: nothing to copy.
+        DEFAULT_REVISION => const { HeaderValue::from_static(DEFAULT_REVISION) },
+        revision => HeaderValue::from_str(revision).expect("names of revisions are letters, digits, `.`, `_` and `-`"),
     }
-    Answered { answer, by: Some(key) }
 }
 
 /// The header that the host adds to what a function sends.
@@ -106,11 +105,12 @@ fn outcome(result: Result<FunctionReply, CallError>, took_request: bool, id: &st
     };
     // Who it was is written down only where something is logged.
     let failed = result.is_err().then(|| by.to_string());
-    front::outcome(result, took_request, id, failed.as_deref())
+    front::outcome(result, took_request, Own::IdAndRevision, id, failed.as_deref())
 }
 
-fn stopping(by: Option<Key>) -> Answered {
-    Answered { answer: answer::unavailable("the server is being stopped", AFTER_RESTART), by }
+fn stopping(by: Option<Key>) -> Routed {
+    let answer = answer::unavailable("the server is being stopped", AFTER_RESTART);
+    Routed { answer: answers::whole(answer), function: by, logged: false }
 }
 
 /// The status that a failed call of a hook is answered with, and its text.

@@ -32,7 +32,10 @@ fn slow(target: &Target) -> anyhow::Result<String> {
     let slowest = target.ask()?;
     for stream in &mut stopped {
         let end = rest(stream)?;
-        ensure!(end.starts_with("HTTP/1.1 408 ") && end.contains("(flag `--bodyTimeout`)"), "expected 408, found `{end}`");
+        ensure!(
+            end.starts_with("HTTP/1.1 408 ") && end.contains("(flag `--bodyTimeout`)"),
+            "expected 408, found `{end}`"
+        );
     }
     ensure!(begin.elapsed() >= LIMIT, "they were closed after {:?}", begin.elapsed());
 
@@ -48,7 +51,10 @@ fn slow(target: &Target) -> anyhow::Result<String> {
             Ok(())
         })?;
         for (end, _) in &ends {
-            ensure!(end.starts_with("HTTP/1.1 408 ") && end.contains("(flag `--minRate`)"), "expected 408, found `{end}`");
+            ensure!(
+                end.starts_with("HTTP/1.1 408 ") && end.contains("(flag `--minRate`)"),
+                "expected 408, found `{end}`"
+            );
         }
     }
     target.wait_closed("body", 3 * count)?;

@@ -209,7 +209,9 @@ fn never_reads(target: &Target) -> anyhow::Result<String> {
         ensure!(begin.elapsed() < DEADLINE, "they are never closed");
     }
     drop(crowd);
-    Ok(format!("{count} connections with 50 answers each that they give no window for: closed, a normal client {slowest:.1?}"))
+    Ok(format!(
+        "{count} connections with 50 answers each that they give no window for: closed, a normal client {slowest:.1?}"
+    ))
 }
 
 /// What is no request, or no frame.

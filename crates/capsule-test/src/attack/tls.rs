@@ -72,7 +72,10 @@ fn garbage(target: &Target) -> anyhow::Result<String> {
         stream.shutdown(Shutdown::Write)?;
         rest(&mut stream)?;
     }
-    Ok(format!("{count} times each of {} kinds of what is no handshake, and a hello cut off at each byte: each closed", cases.len()))
+    Ok(format!(
+        "{count} times each of {} kinds of what is no handshake, and a hello cut off at each byte: each closed",
+        cases.len()
+    ))
 }
 
 /// Handshakes that stop.
@@ -94,7 +97,9 @@ fn stall(target: &Target) -> anyhow::Result<String> {
     let begin = Instant::now();
     stream.set_read_timeout(Some(Duration::from_millis(50)))?;
     for byte in &hello {
-        if stream.write_all(&[*byte]).is_err() || std::io::Read::read(&mut stream, &mut [0]).is_ok_and(|count| count == 0) {
+        if stream.write_all(&[*byte]).is_err()
+            || std::io::Read::read(&mut stream, &mut [0]).is_ok_and(|count| count == 0)
+        {
             break;
         }
     }

@@ -44,7 +44,7 @@ impl Running {
                 tracing::warn!(function = &*process.label, "the child process {what}");
                 return Ok(proxy::bad_gateway(&what));
             }
-            running = match inner.admit(selector, hops).await {
+            running = match inner.admit(selector, hops, Instant::now()).await {
                 Ok((running, _)) => running,
                 Err(error) => return Ok(proxy::not_placed(&error)),
             };
