@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -327,71 +328,13 @@ impl Inner {
             Contract::Fresh => HangUp::Cancel,
             Contract::Instances(_) => HangUp::RunOn,
         };
-        let is_call = call.is_some();
-        let future = Box::pin(Arc::clone(self).serve(slot, place, call, deadline));
+        let serving = Serving { inner: Arc::clone(self), deadline, is_counted: AtomicBool::new(call.is_none()) };
+        let future = Box::pin(serving.serve(slot, place, call));
         match Running::new(&self.lane, hang_up, deadline, future).await {
             Ok(result) => result,
-            Err(lost) => {
-                let result = Err(match lost {
-                    Lost::Deadline => self.template.deadline_error(),
-                    Lost::Ended => CallError::Runner("the call was lost".into()),
-                });
-                if is_call {
-                    self.template.counters.count(&result);
-                }
-                result
-            }
+            Err(Lost::Deadline) => Err(self.template.deadline_error()),
+            Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
         }
-    }
-
-    /// A call from its slot to its result. Runs to the end even when nobody waits for it any more.
-    async fn serve(
-        self: Arc<Self>,
-        mut slot: Slot,
-        place: Option<OwnedSemaphorePermit>,
-        mut call: Option<Box<Call>>,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, CallError> {
-        let _active = self.template.engine.ticker().activate();
-        if let Some(place) = place {
-            // In a box: its future is large, and the one of every call would be with it.
-            slot = match Box::pin(self.furnish(slot, place, deadline)).await {
-                Ok(slot) => slot,
-                Err(error) => {
-                    let result = Err(error);
-                    if call.is_some() {
-                        self.template.counters.count(&result);
-                    }
-                    return result;
-                }
-            };
-        }
-        let Some(instance) = slot.instance() else {
-            return Err(CallError::Runner("a slot lost its instance".into()));
-        };
-        let result = match &mut call {
-            None => Ok(Answer::default()),
-            Some(call) => {
-                let running = instance.call(call, deadline);
-                within(deadline, pin!(running)).await.unwrap_or_else(|| Err(self.template.deadline_error()))
-            }
-        };
-        if call.is_some() {
-            self.template.counters.count(&result);
-        }
-        let output = instance.output();
-        if !output.is_finished() && within(deadline, Box::pin(output.finish())).await.is_none() {
-            tracing::warn!(function = self.template.surroundings.name, "output of the call waits: nobody reads it");
-        }
-        let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);
-        if sound && self.contract != Contract::Fresh {
-            slot.give_back();
-            self.trim_later();
-        } else if sound {
-            self.retire(slot);
-        }
-        // A broken instance goes with its slot.
-        result
     }
 
     /// The slot with a new instance in it.
@@ -474,6 +417,78 @@ impl Inner {
                 }
             }
         });
+    }
+}
+
+/// A call that is on its way from its slot to its result. It is counted once, however it ends.
+struct Serving {
+    inner: Arc<Inner>,
+    deadline: Option<Instant>,
+    is_counted: AtomicBool,
+}
+
+impl Serving {
+    /// Runs to the end even when nobody waits for it any more.
+    async fn serve(
+        self,
+        mut slot: Slot,
+        place: Option<OwnedSemaphorePermit>,
+        mut call: Option<Box<Call>>,
+    ) -> Result<Answer, CallError> {
+        let (inner, deadline) = (&self.inner, self.deadline);
+        let _active = inner.template.engine.ticker().activate();
+        if let Some(place) = place {
+            // In a box: its future is large, and the one of every call would be with it.
+            slot = match Box::pin(inner.furnish(slot, place, deadline)).await {
+                Ok(slot) => slot,
+                Err(error) => return self.count(Err(error)),
+            };
+        }
+        let Some(instance) = slot.instance() else {
+            return self.count(Err(CallError::Runner("a slot lost its instance".into())));
+        };
+        let result = match &mut call {
+            None => Ok(Answer::default()),
+            Some(call) => {
+                let running = instance.call(call, deadline);
+                within(deadline, pin!(running)).await.unwrap_or_else(|| Err(inner.template.deadline_error()))
+            }
+        };
+        let result = self.count(result);
+        let output = instance.output();
+        if !output.is_finished() && within(deadline, Box::pin(output.finish())).await.is_none() {
+            tracing::warn!(function = inner.template.surroundings.name, "output of the call waits: nobody reads it");
+        }
+        let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);
+        if sound && inner.contract != Contract::Fresh {
+            slot.give_back();
+            inner.trim_later();
+        } else if sound {
+            inner.retire(slot);
+        }
+        // A broken instance goes with its slot.
+        result
+    }
+
+    fn count(&self, result: Result<Answer, CallError>) -> Result<Answer, CallError> {
+        if !self.is_counted.swap(true, Ordering::Relaxed) {
+            self.inner.template.counters.count(&result);
+        }
+        result
+    }
+}
+
+impl Drop for Serving {
+    /// One that never came to its turn, or whose task panicked. One that was dropped with its caller is nobody's failure.
+    fn drop(&mut self) {
+        if *self.is_counted.get_mut() {
+            return;
+        }
+        if std::thread::panicking() {
+            drop(self.count(Err(CallError::Runner("the call panicked".into()))));
+        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            drop(self.count(Err(self.inner.template.deadline_error())));
+        }
     }
 }
 
