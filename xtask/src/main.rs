@@ -31,7 +31,7 @@ commands:
   bench density [--functions=N]   memory and first calls of many different functions in one server
         all: [--json] [--programs=DIR]
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
-  hostile [NAME...] [--programs=DIR]   what modules and clients that mean harm can do to a server
+  hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 
 fn main() -> ExitCode {

@@ -34,6 +34,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         problems.push(format!("ARCHITECTURE.md is longer than {LONGEST_ARCHITECTURE} lines"));
     }
     problems.extend(fixtures(&root)?);
+    if let Err(error) = capsule_test::hostile::contracts() {
+        problems.push(format!("{error:#}"));
+    }
     problems.extend(papers::links(&root)?);
     problems.extend(sources(&root)?);
     if let Err(error) = guests::run(&["--check".to_owned()]) {
@@ -65,10 +68,12 @@ pub(crate) fn is_product(package: &Value) -> bool {
     manifest.ancestors().nth(2).is_some_and(|folder| folder.ends_with("crates"))
 }
 
-/// Every guest of the tests has a line that says what it does.
+/// Every guest of the tests has a line that says what it does; a hostile one says it in its own head.
 fn fixtures(root: &Path) -> Result<Vec<String>> {
     let contracts = fs::read_to_string(root.join("fixtures/README.md")).unwrap_or_default();
-    let guests = files(&root.join("fixtures"), "wat")?;
+    let mut guests = files(&root.join("fixtures"), "wat")?;
+    let hostile = root.join("fixtures/hostile");
+    guests.retain(|guest| !guest.starts_with(&hostile));
     let names = guests.iter().filter_map(|guest| guest.file_name()).map(|name| name.to_string_lossy().into_owned());
     Ok(names
         .filter(|name| !contracts.contains(&format!("`{name}`")))

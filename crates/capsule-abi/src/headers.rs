@@ -64,17 +64,31 @@ fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
+/// Headers of a document at most: more than anybody sends, and few enough to be held.
+const MAX_HEADERS: usize = 10_000;
+/// Characters of a name or value that an error shows.
+const SHOWN: usize = 80;
+
 /// Checks all pairs; the error names the first one that HTTP does not allow.
 pub(crate) fn check(headers: &[Header<'_>]) -> Result<(), DocumentError> {
     for (name, value) in headers {
         if !is_name(name) {
-            return Err(DocumentError::new(format!("{name:?} is not a header name that HTTP allows")));
+            return Err(DocumentError::new(format!("{} is not a header name that HTTP allows", shown(name))));
         }
         if !is_value(value) {
-            return Err(DocumentError::new(format!("header `{name}` has a value that HTTP does not allow: {value:?}")));
+            let (name, value) = (name.get(..SHOWN).unwrap_or(name), shown(value));
+            return Err(DocumentError::new(format!("header `{name}` has a value that HTTP does not allow: {value}")));
         }
     }
     Ok(())
+}
+
+/// A text in quotes, cut when it is long.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
 }
 
 /// The `Headers` string of a request: `"Name":"value"` pairs joined by `,`, names in canonical form, values with the same name
@@ -107,19 +121,19 @@ pub(crate) fn read_object<'a>(reader: &mut Reader<'a>) -> Result<Vec<Header<'a>>
         return Ok(Vec::new());
     }
     let mut headers = Vec::with_capacity(4);
-    reader.object(|reader, name| {
-        match reader.peek() {
-            Some(b'[') => reader.list(|reader| {
-                headers.push((name.clone(), reader.string()?));
-                Ok(())
-            })?,
-            _ => {
-                if let Some(value) = reader.text()? {
-                    headers.push((name, value));
-                }
-            }
+    let mut push = |name, value| {
+        if headers.len() == MAX_HEADERS {
+            return Err(DocumentError::new(format!("the document has more than {MAX_HEADERS} headers")));
         }
+        headers.push((name, value));
         Ok(())
+    };
+    reader.object(|reader, name| match reader.peek() {
+        Some(b'[') => reader.list(|reader| push(name.clone(), reader.string()?)),
+        _ => match reader.text()? {
+            Some(value) => push(name, value),
+            None => Ok(()),
+        },
     })?;
     Ok(headers)
 }

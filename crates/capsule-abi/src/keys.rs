@@ -6,14 +6,25 @@ use crate::reader::Reader;
 
 /// Appends the document. Bytes of a key that are not UTF-8 become U+FFFD.
 pub fn write<'a>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'a [u8]>) {
+    let _ = write_within(out, keys, usize::MAX);
+}
+
+/// As [`write`](fn@write), as long as `out` has no more than `limit` bytes: a key can be six times as long in the document. False when there is
+/// more; `out` ends in the middle then.
+#[must_use]
+pub fn write_within<'a>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> bool {
     out.extend_from_slice(b"{\"keys\":[");
     for (index, key) in keys.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         json::write_lossy_string(out, key);
+        if out.len() > limit {
+            return false;
+        }
     }
     out.extend_from_slice(b"]}");
+    out.len() <= limit
 }
 
 /// Reads the document.

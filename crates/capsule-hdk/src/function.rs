@@ -22,7 +22,7 @@ use crate::limits::Limits;
 use crate::link::Host;
 use crate::module::{Module, check_exports};
 use crate::output::{Buffering, DirectOutput, Output, OutputBuffer};
-use crate::slices::{HangUp, Lane, Lost, Running, within};
+use crate::slices::{self, HangUp, Lane, Lost, Running, within};
 use crate::stats::{Counters, Stats};
 
 /// Instances beyond the first are let go when nobody used them for this long.
@@ -447,6 +447,9 @@ impl Serving {
         let Some(instance) = slot.instance() else {
             return self.count(Err(CallError::Runner("a slot lost its instance".into())));
         };
+        if instance.is_large() {
+            slices::leave_inline().await;
+        }
         let result = match &mut call {
             None => Ok(Answer::default()),
             Some(call) => {

@@ -11,7 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
 use crate::call::{Answer, Call, Companion, Kind};
 use crate::error::{CallError, Trap};
@@ -37,19 +39,30 @@ pub(crate) struct State {
     limiter: Limiter,
     /// Calls of the guest within host functions that run now.
     pub(crate) depth: u8,
+    /// Bytes that host functions have handled for the guest, and that it has not paid for with its time.
+    pub(crate) debt: usize,
     /// Where host functions wait when the guest runs in the pool for long calls.
     pub(crate) io: tokio::runtime::Handle,
 }
 
 impl State {
-    pub(crate) fn new(context: HostContext, io: tokio::runtime::Handle) -> Result<State, String> {
+    pub(crate) fn new(
+        context: HostContext,
+        io: tokio::runtime::Handle,
+        engine: &wasmtime::Engine,
+    ) -> Result<State, String> {
         let wasi = wasi::context(&context.surroundings.capabilities, &context.output)?;
-        let limiter = Limiter::new(&context.surroundings.limits);
-        Ok(State { wasi, context, guest: None, limiter, depth: 0, io })
+        let limiter = Limiter::new(&context.surroundings.limits, engine);
+        Ok(State { wasi, context, guest: None, limiter, depth: 0, debt: 0, io })
     }
 
     pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
+    }
+
+    /// As many random bytes.
+    pub(crate) fn random(&mut self, count: u64) -> wasmtime::Result<Vec<u8>> {
+        self.wasi.ctx().ctx.random().get_random_bytes(count)
     }
 }
 
@@ -149,8 +162,9 @@ impl Instance {
     ) -> Result<Started, CallError> {
         let context =
             HostContext { surroundings: Arc::clone(surroundings), output, request_id: None, companion: None, deadline };
-        let state = State::new(context, surroundings.io.clone()).map_err(CallError::Runner)?;
-        let mut store = Store::new(pre.module().engine(), state);
+        let engine = pre.module().engine();
+        let state = State::new(context, surroundings.io.clone(), engine).map_err(CallError::Runner)?;
+        let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| at_tick(context.data().context.deadline));
@@ -209,6 +223,11 @@ impl Instance {
     /// Bytes of linear memory that the instance has now.
     pub(crate) fn memory_size(&self) -> usize {
         self.memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// True when a single instruction can take longer than a slice: it has so much memory, as of the end of its last call.
+    pub(crate) fn is_large(&self) -> bool {
+        self.census.is_large()
     }
 
     /// Calls the export that the call is for. The instance is sound afterwards when the error says so.
@@ -462,11 +481,33 @@ fn classify(store: &Store<State>, error: &wasmtime::Error) -> CallError {
     }
     let frames = backtrace.map(WasmBacktrace::frames).unwrap_or_default();
     if let Some(function) = frames.first().and_then(wasmtime::FrameInfo::func_name) {
-        message.push_str(&format!(" in `{function}`"));
+        message.push_str(&format!(" in `{}`", printable(function)));
     }
     CallError::Trap(Trap {
         message,
-        backtrace: backtrace.map(ToString::to_string).unwrap_or_default(),
+        backtrace: shown(frames),
         memory_refused: state.limiter.refused.then_some(limits.memory),
     })
+}
+
+/// Characters of a name that is shown.
+const LONGEST_NAME: usize = 200;
+
+/// A name that the module gives, on one line: it may hold anything.
+pub(crate) fn printable(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}...", name[..end].escape_debug()),
+        None => name.escape_debug().to_string(),
+    }
+}
+
+/// Frames for the log, one a line.
+fn shown(frames: &[wasmtime::FrameInfo]) -> String {
+    let mut text = String::new();
+    for (index, frame) in frames.iter().enumerate() {
+        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), printable);
+        let offset = frame.module_offset().map_or_else(String::new, |offset| format!("{offset:#x}"));
+        text.push_str(&format!("{index:>5}: {offset:>8} - {name}\n"));
+    }
+    text
 }

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use crate::slices;
+
+/// Linear memory of an instance in bytes past which a single instruction, such as one that fills all of it, takes longer than a
+/// slice: from then on the guest runs on the threads for long calls.
+pub(crate) const LARGE_MEMORY: usize = 16 << 20;
+
 /// What the calls and instances of a function may use. Every limit is on by default.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -20,7 +26,7 @@ pub struct Limits {
     pub queue: usize,
     /// How long a call waits for an instance. Default 10 s.
     pub queue_timeout: Duration,
-    /// Elements of one table. Default 1,000,000.
+    /// Elements of all tables of one instance together. Default 1,000,000.
     pub table_elements: usize,
 }
 
@@ -41,15 +47,18 @@ impl Default for Limits {
 
 /// Refuses growth of memories and tables past the limits; remembers that it refused.
 pub(crate) struct Limiter {
+    engine: wasmtime::Engine,
     memory: usize,
+    /// Elements that its tables may still grow by.
     table_elements: usize,
     /// Set when memory was refused since the flag was last cleared.
     pub(crate) refused: bool,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Limiter {
-        Limiter { memory: limits.memory, table_elements: limits.table_elements, refused: false }
+    pub(crate) fn new(limits: &Limits, engine: &wasmtime::Engine) -> Limiter {
+        let (memory, table_elements) = (limits.memory, limits.table_elements);
+        Limiter { engine: engine.clone(), memory, table_elements, refused: false }
     }
 }
 
@@ -57,11 +66,17 @@ impl wasmtime::ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory;
         self.refused |= !allowed;
+        if allowed && desired > LARGE_MEMORY && slices::end_inline() {
+            // The guest looks at the epoch before it can do anything that takes long with what it got.
+            self.engine.increment_epoch();
+        }
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.table_elements)
+    fn table_growing(&mut self, current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+        let left = self.table_elements.checked_sub(desired.saturating_sub(current));
+        self.table_elements = left.unwrap_or(self.table_elements);
+        Ok(left.is_some())
     }
 
     fn instances(&self) -> usize {

@@ -11,12 +11,25 @@ use wasmtime::{Caller, ExternType, FuncType, Linker, Val, ValType};
 use crate::engine::Engine;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::host::{GuestMemory, Handler, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType, range};
-use crate::instance::{GuestExports, HostFault, State};
+use crate::instance::{GuestExports, HostFault, State, printable};
 use crate::module::{Module, same, signature};
 use crate::slices;
 
 /// Calls of the guest within calls of the host within calls of the guest: at most this deep.
 const MAX_DEPTH: u8 = 4;
+
+/// Bytes that host functions handle in about a millisecond, the time of one tick. Copying is faster, finding the memory for it is
+/// not.
+const TICK: usize = 1 << 20;
+/// What a call of a host function costs beside its bytes, in bytes.
+const CALL: usize = 512;
+/// What one costs that may wait, and may as well answer at once.
+const WAITING_CALL: usize = TICK / 16;
+/// The module of WASI preview 1, and the function of it that is not taken as it is.
+const WASI: &str = "wasi_snapshot_preview1";
+const RANDOM_GET: &str = "random_get";
+/// Random bytes that are made in one step.
+const RANDOM: usize = 64 << 10;
 
 /// The host functions of a runner, linked for the engine. One serves all functions.
 #[derive(Clone)]
@@ -68,7 +81,7 @@ impl Host {
     pub(crate) fn check_imports(&self, module: &Module) -> Vec<String> {
         let mut problems = Vec::new();
         for import in module.wasm().imports() {
-            let name = format!("`{}.{}`", import.module(), import.name());
+            let name = format!("`{}.{}`", printable(import.module()), printable(import.name()));
             let offered = self.shared.offered.get(&(import.module().to_owned(), import.name().to_owned()));
             match (import.ty(), offered) {
                 (_, None) => problems.push(format!("import {name} is unknown")),
@@ -140,6 +153,11 @@ fn raw_type(engine: &wasmtime::Engine, params: &[ValueType], results: &[ValueTyp
 fn linker(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, State::wasi)?;
+    linker.allow_shadowing(true);
+    linker.func_wrap_async(WASI, RANDOM_GET, |mut caller, (pointer, length)| {
+        Box::new(async move { random(&mut caller, pointer, length).await })
+    })?;
+    linker.allow_shadowing(false);
     for function in functions.iter() {
         match &function.handler {
             Handler::Raw { params, results, .. } => link_raw(&mut linker, function, params, results)?,
@@ -149,6 +167,20 @@ fn linker(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Res
         }
     }
     Ok(linker)
+}
+
+/// `random_get` of WASI, in steps between which the guest gives way: all others of WASI that answer at once do little.
+async fn random(caller: &mut Caller<'_, State>, pointer: u32, length: u32) -> wasmtime::Result<u32> {
+    let fault = |what: String| HostFault { function: RANDOM_GET.into(), what };
+    let memory = guest(caller)?.memory;
+    for start in range(pointer, length, memory.data_size(&mut *caller)).map_err(fault)?.step_by(RANDOM) {
+        pay(caller, RANDOM).await;
+        let (bytes, state) = memory.data_and_store_mut(&mut *caller);
+        let end = bytes.len().min(start + RANDOM).min(pointer as usize + length as usize);
+        let random = state.random((end - start) as u64)?;
+        bytes[start..end].copy_from_slice(&random);
+    }
+    Ok(0)
 }
 
 /// A host function as its import calls it.
@@ -212,6 +244,9 @@ async fn run(
     let fault = |what: String| HostFault { function: Arc::clone(name), what };
     let memory = guest(&mut caller)?.memory;
     let (pairs, cells) = parameters.split_at(parameters.len() - if reply == Reply::Nothing { 0 } else { 2 });
+    let call = if matches!(handler, Handler::Waiting { .. }) { WAITING_CALL } else { CALL };
+    let lengths = pairs.chunks_exact(2).map(|pair| pair[1] as usize);
+    pay(&mut caller, lengths.fold(call, usize::saturating_add)).await;
     let (answer, limit) = {
         let (bytes, state) = memory.data_and_store_mut(&mut caller);
         let bytes = &*bytes;
@@ -237,6 +272,7 @@ async fn run(
         Answer::Now(answer) => answer,
         Answer::Later(future, io) => wait(future, io).await,
     };
+    pay(&mut caller, answer.as_ref().map_or(0, Vec::len)).await;
     if caller.data().context.output.room() == 0 {
         let output = Arc::clone(&caller.data().context.output);
         output.relieve().await;
@@ -260,6 +296,17 @@ async fn run(
         give(&mut caller, &bytes, pointer_cell, length_cell, &fault).await?;
     }
     Ok(0)
+}
+
+/// What a host function does for the guest costs the guest its time.
+async fn pay(caller: &mut Caller<'_, State>, bytes: usize) {
+    let debt = &mut caller.data_mut().debt;
+    *debt = debt.saturating_add(bytes);
+    if *debt >= TICK {
+        let ticks = *debt / TICK;
+        *debt %= TICK;
+        slices::give_way(u32::try_from(ticks).unwrap_or(u32::MAX)).await;
+    }
 }
 
 enum Answer {

@@ -3,7 +3,8 @@
 //! Every instance has one [`OutputBuffer`], which WASI's stdout and stderr and the printing host functions write into. It
 //! passes on whole lines and is emptied at the end of each call, so that lines of different calls never mix. Lines of a call
 //! that takes longer are passed on meanwhile (`overdue`). The runner hands in where they go, an [`Output`]. A reader that
-//! is too slow makes calls wait (within their deadline), never a thread.
+//! is too slow makes calls wait (within their deadline), never a thread. What is passed on goes in steps, between which a call
+//! gives way: a module that prints much, or many lines, pays for it with its own time.
 
 mod overdue;
 
@@ -14,6 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
+
+use crate::slices;
 
 /// One of the two output streams of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +47,13 @@ pub enum Buffering {
     Through,
 }
 
-/// Past this many waiting bytes an instance waits for the reader before it prints more.
+/// Past this many waiting bytes an instance waits for the reader before it prints more. Also the most that is passed on in one
+/// step.
 const HIGH_WATER: usize = 64 * 1024;
+/// Lines that are passed on in one step at the most: whoever takes them has work with each, however short it is.
+const STEP_LINES: usize = 1024;
+/// Steps at the most where nobody can give way in between.
+const STEPS_AT_ONCE: usize = 16;
 
 /// The output of one instance on its way to the runner's.
 pub(crate) struct OutputBuffer {
@@ -64,9 +72,35 @@ struct Waiting {
 #[derive(Default)]
 struct Lines {
     /// By [`Stream`].
-    bytes: [Vec<u8>; 2],
+    buffers: [Buffer; 2],
     /// Somebody looks after them when they wait for long.
     watched: bool,
+}
+
+/// Bytes that wait. They are taken from the front without moving the others each time.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// Bytes at the front that were taken.
+    taken: usize,
+}
+
+impl Buffer {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    fn take(&mut self, count: usize) {
+        self.taken += count;
+        // At least as much was taken as is moved.
+        if 2 * self.taken >= self.bytes.len() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+            if self.bytes.capacity() > 2 * HIGH_WATER.max(self.bytes.len()) {
+                self.bytes.shrink_to(HIGH_WATER);
+            }
+        }
+    }
 }
 
 /// How much of what waits is passed on.
@@ -82,6 +116,40 @@ enum Portion {
     All,
 }
 
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// All of the portion was passed on.
+    Last,
+    /// There is more of it.
+    More,
+    /// The sink had no room.
+    NoRoom,
+}
+
+impl Portion {
+    /// How many bytes of those that wait are passed on in one step, and whether that is all of the portion.
+    fn step(self, waiting: &[u8]) -> (usize, bool) {
+        let window = &waiting[..waiting.len().min(HIGH_WATER)];
+        let is_end = |byte: &u8| *byte == b'\n';
+        let few = window.len() <= STEP_LINES || window.iter().filter(|byte| is_end(byte)).count() <= STEP_LINES;
+        let whole = few && window.len() == waiting.len();
+        let lines = if few {
+            window.iter().rposition(is_end).map_or(0, |end| end + 1)
+        } else {
+            window.split_inclusive(is_end).take(STEP_LINES).map(<[u8]>::len).sum()
+        };
+        let length = match self {
+            Portion::Closed | Portion::All if whole => window.len(),
+            Portion::Lines if whole => lines,
+            // A line that is longer than the window is passed on in pieces.
+            _ if lines == 0 => window.len(),
+            _ => lines,
+        };
+        (length, whole)
+    }
+}
+
 impl OutputBuffer {
     pub(crate) fn new(sink: Arc<dyn Output>, buffering: Buffering) -> OutputBuffer {
         let waiting = Arc::new(Waiting { sink, lines: Mutex::default() });
@@ -92,14 +160,14 @@ impl OutputBuffer {
     pub(crate) fn write(&self, stream: Stream, parts: &[&[u8]]) {
         self.touched.store(true, Ordering::Relaxed);
         let mut lines = lock(&self.waiting.lines);
-        let buffer = &mut lines.bytes[stream as usize];
+        let buffer = &mut lines.buffers[stream as usize];
         for part in parts {
-            buffer.extend_from_slice(part);
+            buffer.bytes.extend_from_slice(part);
         }
         match self.buffering {
             Buffering::Through => {
-                if self.waiting.sink.try_write(stream, buffer) {
-                    buffer.clear();
+                if self.waiting.sink.try_write(stream, buffer.waiting()) {
+                    buffer.take(buffer.waiting().len());
                 }
             }
             Buffering::Lines => {
@@ -114,15 +182,14 @@ impl OutputBuffer {
     /// Bytes that may be written before the writer should wait.
     pub(crate) fn room(&self) -> usize {
         let lines = lock(&self.waiting.lines);
-        HIGH_WATER.saturating_sub(lines.bytes[0].len().max(lines.bytes[1].len()))
+        let [one, other] = lines.buffers.each_ref().map(|buffer| buffer.waiting().len());
+        HIGH_WATER.saturating_sub(one.max(other))
     }
 
     /// Waits until what is buffered is below the high-water mark. Returns at once in the usual case.
     pub(crate) async fn relieve(&self) {
         while self.room() == 0 {
-            if !self.waiting.push(Portion::Relief) {
-                self.waiting.sink.ready().await;
-            }
+            self.step(Portion::Relief).await;
         }
     }
 
@@ -133,16 +200,24 @@ impl OutputBuffer {
 
     /// Passes everything on, a last line without newline included: the end of a call.
     pub(crate) async fn finish(&self) {
-        while !self.waiting.push(self.rest()) {
-            self.waiting.sink.ready().await;
-        }
+        while !self.step(self.rest()).await {}
         self.touched.store(false, Ordering::Relaxed);
     }
 
-    /// As [`OutputBuffer::finish`] without waiting; what finds no room is lost. For instances that end.
+    /// One step, and the time for others that it costs. True when it was the last one.
+    async fn step(&self, portion: Portion) -> bool {
+        match self.waiting.push(portion) {
+            Step::Last => return true,
+            Step::More => slices::give_way(1).await,
+            Step::NoRoom => self.waiting.sink.ready().await,
+        }
+        false
+    }
+
+    /// As [`OutputBuffer::finish`] without waiting; what finds no room, or is too much for that, is lost. For instances that end.
     pub(crate) fn finish_now(&self) {
-        if !self.waiting.push(self.rest()) {
-            tracing::warn!("output of a module was lost: nobody reads it");
+        if self.waiting.push_some(self.rest()) != Step::Last {
+            tracing::warn!("output of a module was lost: it is too much, or nobody reads it");
         }
     }
 
@@ -155,39 +230,38 @@ impl OutputBuffer {
 }
 
 impl Waiting {
-    /// Passes a portion on. False when the sink has no room.
-    fn push(&self, portion: Portion) -> bool {
+    /// Passes one step of a portion on.
+    fn push(&self, portion: Portion) -> Step {
         self.push_locked(&mut lock(&self.lines), portion)
     }
 
-    fn push_locked(&self, lines: &mut Lines, portion: Portion) -> bool {
+    /// Passes some steps on at once, each for itself.
+    fn push_some(&self, portion: Portion) -> Step {
+        let steps = (0..STEPS_AT_ONCE).map(|_| self.push(portion));
+        steps.into_iter().find(|step| *step != Step::More).unwrap_or(Step::More)
+    }
+
+    fn push_locked(&self, lines: &mut Lines, portion: Portion) -> Step {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let buffer = &mut lines.bytes[stream as usize];
-            if buffer.is_empty() {
+            let buffer = &mut lines.buffers[stream as usize];
+            if buffer.waiting().is_empty() {
                 continue;
             }
-            if portion == Portion::Closed && buffer.last() != Some(&b'\n') {
-                buffer.push(b'\n');
+            if portion == Portion::Closed && buffer.bytes.last() != Some(&b'\n') {
+                buffer.bytes.push(b'\n');
             }
-            let newline = || buffer.iter().rposition(|byte| *byte == b'\n');
-            let length = match portion {
-                Portion::Closed | Portion::All => buffer.len(),
-                Portion::Lines => newline().map_or(0, |end| end + 1),
-                // A single line past the high-water mark is passed on in pieces.
-                Portion::Relief => newline().map_or(buffer.len(), |end| end + 1),
-            };
-            if length == 0 {
-                continue;
+            let (length, last) = portion.step(buffer.waiting());
+            if length > 0 {
+                if !self.sink.try_write(stream, &buffer.waiting()[..length]) {
+                    return Step::NoRoom;
+                }
+                buffer.take(length);
             }
-            if !self.sink.try_write(stream, &buffer[..length]) {
-                return false;
-            }
-            buffer.drain(..length);
-            if buffer.capacity() > HIGH_WATER {
-                buffer.shrink_to(HIGH_WATER);
+            if !last {
+                return Step::More;
             }
         }
-        true
+        Step::Last
     }
 }
 
@@ -352,9 +426,9 @@ mod tests {
         let sink = Arc::new(MemoryOutput::default());
         let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
         buffer.write(Stream::Stdout, &[b"one\ntwo"]);
-        assert!(buffer.waiting.push(Portion::Lines));
+        assert_eq!(buffer.waiting.push(Portion::Lines), Step::Last);
         assert_eq!(sink.text(Stream::Stdout), "one\n");
-        assert!(buffer.waiting.push(Portion::Lines));
+        assert_eq!(buffer.waiting.push(Portion::Lines), Step::Last);
         assert_eq!(sink.text(Stream::Stdout), "one\n");
         buffer.finish_now();
         assert_eq!(sink.text(Stream::Stdout), "one\ntwo\n");
@@ -365,10 +439,42 @@ mod tests {
         let sink = Arc::new(MemoryOutput::default());
         let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
         buffer.write(Stream::Stderr, &[b"half of"]);
-        assert!(buffer.waiting.push(Portion::Relief));
+        assert_eq!(buffer.waiting.push(Portion::Relief), Step::Last);
         buffer.write(Stream::Stderr, &[b" a line\nand"]);
-        assert!(buffer.waiting.push(Portion::Relief));
+        assert_eq!(buffer.waiting.push(Portion::Relief), Step::Last);
         assert_eq!(sink.text(Stream::Stderr), "half of a line\n");
+    }
+
+    #[test]
+    fn much_output_is_passed_on_in_steps() {
+        for (portion, waiting, expected) in [
+            (Portion::Closed, "a\nb\n".to_owned(), (4, true)),
+            (Portion::Lines, "a\nb".to_owned(), (2, true)),
+            (Portion::Relief, "ab".to_owned(), (2, true)),
+            (Portion::Closed, "\n".repeat(STEP_LINES), (STEP_LINES, true)),
+            (Portion::Closed, "\n".repeat(STEP_LINES + 1), (STEP_LINES, false)),
+            (Portion::Lines, "ab\n".repeat(STEP_LINES + 1), (3 * STEP_LINES, false)),
+            (Portion::All, "x".repeat(HIGH_WATER), (HIGH_WATER, true)),
+            (Portion::All, "x".repeat(HIGH_WATER + 1), (HIGH_WATER, false)),
+            (Portion::Lines, "x".repeat(HIGH_WATER + 1), (HIGH_WATER, false)),
+            (Portion::Closed, format!("a\n{}", "x".repeat(HIGH_WATER)), (2, false)),
+        ] {
+            assert_eq!(portion.step(waiting.as_bytes()), expected, "{portion:?} of {} bytes", waiting.len());
+        }
+    }
+
+    #[test]
+    fn no_byte_is_lost_between_steps() {
+        let sink = Arc::new(MemoryOutput::default());
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        let text: String = (0..40_000).map(|number| format!("{number}\n")).collect();
+        for part in text.as_bytes().chunks(50_000) {
+            buffer.write(Stream::Stdout, &[part]);
+            buffer.waiting.push(Portion::Relief);
+        }
+        while buffer.waiting.push(Portion::Closed) == Step::More {}
+        assert_eq!(sink.text(Stream::Stdout), text);
+        assert_eq!(buffer.room(), HIGH_WATER);
     }
 
     #[test]

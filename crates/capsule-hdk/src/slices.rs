@@ -61,9 +61,42 @@ pub(crate) enum AtTick {
 
 /// Called by the epoch callback, on the thread that runs the guest.
 pub(crate) fn tick() -> AtTick {
+    charge(1)
+}
+
+/// What the host does for a guest, as time of the guest: after as much of it as a guest may compute, the call gives way as a guest
+/// does. Host functions answer at once otherwise, and a guest that calls one after the other in a straight line would never be
+/// interrupted.
+pub(crate) async fn give_way(ticks: u32) {
+    if charge(ticks) == AtTick::Yield {
+        let mut gave = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut gave, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// The guest's time inline is over: it gives way at the next tick. False on a thread of the pool, where it stays.
+pub(crate) fn end_inline() -> bool {
+    !in_pool() && charge(INLINE_TICKS) == AtTick::Yield
+}
+
+/// Sees to it that what follows runs in the pool.
+pub(crate) async fn leave_inline() {
+    if !in_pool() {
+        give_way(INLINE_TICKS).await;
+    }
+}
+
+fn charge(ticks: u32) -> AtTick {
     SLICE.with(|cell| {
         let mut slice = cell.get();
-        slice.ticks += 1;
+        slice.ticks = slice.ticks.saturating_add(ticks);
         slice.yielded = slice.home == Home::Pool || slice.ticks >= INLINE_TICKS;
         cell.set(slice);
         if slice.yielded { AtTick::Yield } else { AtTick::Continue }

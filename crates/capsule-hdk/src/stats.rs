@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::error::CallError;
+use crate::limits::LARGE_MEMORY;
 
 /// The counters of one function, shared by its instances.
 #[derive(Default)]
@@ -125,6 +126,10 @@ impl Census {
         counters.started.fetch_add(1, Relaxed);
         counters.instances.fetch_add(1, Relaxed);
         Census { counters: Arc::clone(counters), memory: 0 }
+    }
+
+    pub(crate) fn is_large(&self) -> bool {
+        self.memory > LARGE_MEMORY
     }
 
     /// Takes down the instance's memory. Memory of wasm only grows.

@@ -7,13 +7,14 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder, async_trait};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView as _, async_trait};
 
 use crate::capabilities::Capabilities;
 use crate::output::{OutputBuffer, Stream};
 
-/// Random bytes that one call of WASI may ask for.
-const MAX_RANDOM: u64 = 1 << 20;
+/// Open files and folders of an instance, and what one call of `poll_oneoff` waits for, together: each is memory of the host, and
+/// time to look at.
+const MAX_RESOURCES: usize = 10_000;
 
 /// A context that sees exactly what `capabilities` name.
 ///
@@ -25,8 +26,7 @@ pub(crate) fn context(capabilities: &Capabilities, output: &Arc<OutputBuffer>) -
         .stdout(Pipe { output: Arc::clone(output), stream: Stream::Stdout })
         .stderr(Pipe { output: Arc::clone(output), stream: Stream::Stderr })
         .args(&capabilities.arguments)
-        .envs(&capabilities.environment)
-        .max_random_size(MAX_RANDOM);
+        .envs(&capabilities.environment);
     if capabilities.stdin {
         builder.inherit_stdin();
     }
@@ -36,7 +36,9 @@ pub(crate) fn context(capabilities: &Capabilities, output: &Arc<OutputBuffer>) -
             .preopened_dir(&folder.host, &folder.guest, permissions)
             .map_err(|error| format!("cannot open folder `{}`: {error} (flag `--dir`)", folder.host.display()))?;
     }
-    Ok(builder.build_p1())
+    let mut context = builder.build_p1();
+    context.ctx().table.set_max_capacity(MAX_RESOURCES);
+    Ok(context)
 }
 
 /// One of the guest's standard streams: writes go to the instance's buffer; while the runner's reader is behind, the guest

@@ -39,7 +39,7 @@ pub fn add(host: &mut HostFunctions) {
         Ok(key.into())
     }));
     host.add(HostFunction::waiting("hostCacheKeys", Reply::Framed, |context, [filter]| async move {
-        list(cache(&context)?, filter, context.deadline()).await
+        list(cache(&context)?, filter, context.deadline(), context.limits().host_memory).await
     }));
 }
 
@@ -47,8 +47,9 @@ fn cache(context: &HostContext) -> Result<Arc<Cache>, String> {
     context.extension::<Cache>().ok_or_else(|| "the runner gave this function no cache".into())
 }
 
-/// The document of all keys that match `filter`; a long search runs beside the threads that serve, until `deadline`.
-async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>) -> HostResult {
+/// The document of all keys that match `filter`, of at most `limit` bytes; a long search runs beside the threads that serve, until
+/// `deadline`.
+async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>, limit: usize) -> HostResult {
     if filter.len() > MAX_PATTERN {
         return Err(format!("a filter of {} bytes exceeds the limit of {MAX_PATTERN} bytes", filter.len()));
     }
@@ -58,8 +59,10 @@ async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>) -> 
         move || {
             let mut document = Vec::new();
             let keys = cache.keys_until(&filter, deadline)?;
-            keys::write(&mut document, keys.iter().map(|key| &**key));
-            Ok(document)
+            if keys::write_within(&mut document, keys.iter().map(|key| &**key), limit) {
+                return Ok(document);
+            }
+            Err(format!("the list of keys exceeds the limit of {limit} bytes (flag `--maxHostMemory`)"))
         }
     };
     if small {
@@ -229,7 +232,7 @@ mod tests {
             // The only thread for it is taken until the search was asked for.
             let (release, released) = std::sync::mpsc::channel::<()>();
             let taken = tokio::task::spawn_blocking(move || released.recv());
-            let mut search = Box::pin(list(cache, b"*a".repeat(MAX_PATTERN / 2), None));
+            let mut search = Box::pin(list(cache, b"*a".repeat(MAX_PATTERN / 2), None, usize::MAX));
             let waits = std::future::poll_fn(|context| Poll::Ready(search.as_mut().poll(context).is_pending()));
             assert!(waits.await, "it was made on the thread that serves");
             release.send(()).unwrap();
@@ -245,9 +248,9 @@ mod tests {
         for index in 0..4_000_u32 {
             cache.set(&index.to_le_bytes(), b"").unwrap();
         }
-        let found = list(Arc::clone(&cache), b"*".to_vec(), None).await.unwrap();
+        let found = list(Arc::clone(&cache), b"*".to_vec(), None, usize::MAX).await.unwrap();
         assert_eq!(capsule_abi::keys::parse(&found).unwrap().len(), 4_000);
-        assert!(list(Arc::clone(&cache), b"*".to_vec(), Some(Instant::now())).await.is_err());
-        assert!(list(cache, vec![b'*'; MAX_PATTERN + 1], None).await.is_err());
+        assert!(list(Arc::clone(&cache), b"*".to_vec(), Some(Instant::now()), usize::MAX).await.is_err());
+        assert!(list(cache, vec![b'*'; MAX_PATTERN + 1], None, usize::MAX).await.is_err());
     }
 }

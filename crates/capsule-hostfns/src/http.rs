@@ -33,6 +33,9 @@ const MAX_CLIENTS: usize = 64;
 /// A guest that gets no permit learns it this long before its call ends, so that it can still answer.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// Bytes of a document that is read or written in much less than a millisecond.
+const SHORT: usize = 64 << 10;
+
 /// Headers that the client writes itself.
 const OF_THE_CONNECTION: [HeaderName; 10] = [
     header::HOST,
@@ -55,7 +58,7 @@ pub fn add(host: &mut HostFunctions) {
     let clients = Arc::new(Clients::default());
     host.add(HostFunction::waiting("hostHTTP", Reply::Framed, move |context, [document]| {
         let clients = Arc::clone(&clients);
-        async move { clients.send(&context, &document).await }
+        async move { clients.send(&context, document).await }
     }));
 }
 
@@ -119,16 +122,28 @@ impl Trail {
 }
 
 /// The HTTP clients of a runner: one for each address policy, since a kept connection leads where its policy allowed.
-#[derive(Default)]
 struct Clients {
     clients: Mutex<Vec<(AddressPolicy, Client)>>,
+    /// Turns for documents that are not [`SHORT`].
+    long: Semaphore,
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Clients { clients: Mutex::default(), long: Semaphore::new((cores / 2).max(1)) }
+    }
 }
 
 impl Clients {
-    async fn send(&self, context: &HostContext, document: &[u8]) -> HostResult {
+    async fn send(&self, context: &HostContext, document: Vec<u8>) -> HostResult {
         let outbound = context.extension::<Outbound>().ok_or("the runner gave this function no HTTP client")?;
         let limits = &outbound.limits;
-        let mut request = Request::read(outbound::parse_request(document).map_err(|error| error.to_string())?)?;
+        let mut request = self
+            .beside(document.len(), move || {
+                Request::read(outbound::parse_request(&document).map_err(|error| error.to_string())?)
+            })
+            .await?;
         if let Some(trail) = context.companion::<Trail>() {
             request.headers.insert(trail.header.clone(), trail.value.clone());
         }
@@ -143,10 +158,50 @@ impl Clients {
             let response = self.hop(network, &request).await?;
             match request.redirected(&response) {
                 Some(next) => request = next?,
-                None => return read(response, max_body).await,
+                None => return self.read(response, max_body).await,
             }
         }
         Err(format!("stopped after {MAX_REDIRECTS} redirects"))
+    }
+
+    /// The answer as the guest's document.
+    async fn read(&self, mut response: Response, max_body: usize) -> HostResult {
+        let too_large = || format!("the answer exceeds the limit of {max_body} bytes (flag `--maxOutboundBody`)");
+        if response.content_length().is_some_and(|length| length > max_body as u64) {
+            return Err(too_large());
+        }
+        let host = response.url().host_str().unwrap_or_default().to_owned();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failure(&host, &error))? {
+            if chunk.len() > max_body - body.len() {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let size = body.len();
+        self.beside(size, move || {
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+            let mut document = Vec::new();
+            outbound::write_response(&mut document, status, headers.into_iter(), &body);
+            Ok(document)
+        })
+        .await
+    }
+
+    /// Does work that takes as long as `size` says: here when that is short, else beside the threads that serve, and no more of it at
+    /// a time than leaves them room.
+    async fn beside<T: Send + 'static>(
+        &self,
+        size: usize,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        if size <= SHORT {
+            return work();
+        }
+        let ended = || "the runner is being stopped".to_owned();
+        let _turn = self.long.acquire().await.map_err(|_| ended())?;
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ended()))
     }
 
     async fn hop(&self, network: &Network, request: &Request) -> Result<Response, String> {
@@ -289,26 +344,6 @@ fn check_scheme(url: &Url) -> Result<(), String> {
         "http" | "https" => Ok(()),
         other => Err(format!("the URI has the scheme `{other}`, expected `http` or `https`")),
     }
-}
-
-/// The answer as the guest's document.
-async fn read(mut response: Response, max_body: usize) -> HostResult {
-    let too_large = || format!("the answer exceeds the limit of {max_body} bytes (flag `--maxOutboundBody`)");
-    if response.content_length().is_some_and(|length| length > max_body as u64) {
-        return Err(too_large());
-    }
-    let host = response.url().host_str().unwrap_or_default().to_owned();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&host, &error))? {
-        if chunk.len() > max_body - body.len() {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let headers: Vec<_> = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let mut document = Vec::new();
-    outbound::write_response(&mut document, response.status().as_u16(), headers.into_iter(), &body);
-    Ok(document)
 }
 
 /// What a guest learns of an error: the refusal, or the cause; never the URL, which may hold a password.

@@ -4,6 +4,7 @@
 //! are checked and converted once.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use capsule_abi::exchange::ResponseHead;
@@ -153,12 +154,14 @@ fn convert<'a>(given: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, own: O
     for name in own.names() {
         map.insert(name, HeaderValue::from_static(""));
     }
-    for (name, value) in given.clone() {
+    let nominated = nominated(given.clone());
+    for (name, value) in given {
         let wrong =
             || format!("the header `{}` is not one that HTTP allows", String::from_utf8_lossy(name).escape_debug());
         let name = HeaderName::from_bytes(name).map_err(|_| wrong())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| wrong())?;
-        if !NOT_THE_MODULES.contains(&name) && !own.names().contains(&name) && !is_nominated(&name, given.clone()) {
+        let bytes = name.as_str().as_bytes();
+        if !NOT_THE_MODULES.contains(&name) && !own.names().contains(&name) && !nominated.contains(bytes) {
             map.try_append(name, value).map_err(|_| too_many)?;
         }
     }
@@ -166,11 +169,12 @@ fn convert<'a>(given: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, own: O
     Ok(ModuleHeaders { map, typed })
 }
 
-/// `Connection` nominates further headers that belong to the connection alone (RFC 9110 section 7.6.1).
-fn is_nominated<'a>(name: &HeaderName, given: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+/// Names, in small letters, of further headers that belong to the connection alone: `Connection` nominates them (RFC 9110 section
+/// 7.6.1). A set, since a module can give many headers and nominate as many.
+fn nominated<'a>(given: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> HashSet<Vec<u8>> {
     let lists = given.filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
-    let mut nominated = lists.flat_map(|(_, list)| list.split(|byte| *byte == b','));
-    nominated.any(|nominated| nominated.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+    let names = lists.flat_map(|(_, list)| list.split(|byte| *byte == b','));
+    names.map(|name| name.trim_ascii().to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! | [`redis`] | a real `redis-server` that can be killed and started again |
 //! | [`tls`] | a certificate for localhost |
 //! | [`guests`] | where the modules of this repository are |
+//! | [`hostile`] | modules that try to break a runner, and a server on which they do |
 //! | [`descriptors`] | how many files this process may have open |
 //!
 //! Nothing here sleeps: what must happen is waited for, with a deadline that only a failing test reaches. What is
@@ -24,6 +25,7 @@ pub mod attack;
 pub mod client;
 pub mod descriptors;
 pub mod guests;
+pub mod hostile;
 pub mod http2;
 pub mod process;
 pub mod program;

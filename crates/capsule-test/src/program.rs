@@ -102,6 +102,18 @@ impl Program {
         self
     }
 
+    /// The same, with its stdout thrown away: for one that writes more than a test should keep.
+    ///
+    /// # Errors
+    /// There is no shell.
+    pub fn without_stdout(self) -> anyhow::Result<Self> {
+        let Self { path, mut args, env, folder, stdin } = self;
+        let shell = Self::tool("sh", "dash")?;
+        // The shell becomes the program: number and signals are the program's.
+        args.splice(0..0, ["-c".into(), r#"exec "$0" "$@" > /dev/null"#.into(), path.into_os_string()]);
+        Ok(Self { path: shell.path, args, env, folder, stdin })
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -163,6 +175,13 @@ mod tests {
         let here = folder.path().canonicalize().unwrap();
         assert_eq!(finished.stdout(), format!("one-two words\nvalue::\n{}\ntyped", here.display()));
         assert_eq!((finished.stderr().as_str(), finished.code), ("oops\n", Some(7)));
+    }
+
+    #[test]
+    fn stdout_is_thrown_away_and_nothing_else() {
+        let program = Program::tool("sh", "dash").unwrap().args(["-c", "echo $1; echo $NAME >&2; exit 3", "sh", "a b"]);
+        let finished = program.env("NAME", "value").without_stdout().unwrap().run().unwrap();
+        assert_eq!((finished.stdout().as_str(), finished.stderr().as_str(), finished.code), ("", "value\n", Some(3)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use super::{Portion, Waiting, lock};
+use super::{Portion, Step, Waiting, lock};
 
 /// How long a whole line waits for the end of its call.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ fn start() -> std::io::Result<Sender<Weak<Waiting>>> {
             let due: Vec<_> = std::iter::once(first).chain(watched.try_iter()).collect();
             for weak in due {
                 if weak.upgrade().is_some_and(|waiting| !waiting.pass_on()) {
-                    // Nobody reads now: tried again.
+                    // Nobody reads now, or there is more: tried again.
                     let _ = again.send(weak);
                 }
             }
@@ -44,8 +44,12 @@ fn start() -> std::io::Result<Sender<Weak<Waiting>>> {
 impl Waiting {
     /// Passes whole lines on. False when they have to wait further.
     fn pass_on(&self) -> bool {
+        if self.push_some(Portion::Lines) != Step::Last {
+            return false;
+        }
+        // What was written meanwhile is looked after too.
         let mut lines = lock(&self.lines);
-        let done = self.push_locked(&mut lines, Portion::Lines);
+        let done = self.push_locked(&mut lines, Portion::Lines) == Step::Last;
         lines.watched = !done;
         done
     }

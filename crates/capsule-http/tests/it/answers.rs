@@ -158,6 +158,6 @@ fn more_headers_than_an_answer_can_hold_are_an_error_of_that_call() {
     let headers: Vec<String> = (0..40_000).map(|index| format!(r#""H{index}":"v""#)).collect();
     let response = answer(&format!(r#"{{"Headers":{{{}}}}}"#, headers.join(",")));
     assert_eq!(response.status, 500);
-    assert_eq!(response.text(), "the module's answer is not valid: it has more headers than an answer can hold");
+    assert_eq!(response.text(), "the module's answer is not valid: the document has more than 10000 headers");
     assert_eq!(answer("{}").status, 200);
 }

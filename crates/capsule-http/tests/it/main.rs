@@ -17,6 +17,7 @@ mod faas_support;
 mod faults;
 mod functions;
 mod hostile_clients;
+mod hostile_modules;
 mod limits;
 mod observe;
 mod requests;
