@@ -77,7 +77,8 @@ async fn loops_and_traps_do_not_disturb_others() {
     for disturber in disturbers {
         disturber.await.unwrap();
     }
-    assert!(world.faas.stats().iter().any(|stats| stats.calls.timed_out > 0));
+    // A call that was given up is counted when it is gone.
+    until("a loop is counted", || world.faas.stats().iter().any(|stats| stats.calls.timed_out > 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,11 +65,16 @@ async fn many_loops_of_one_function_end_at_their_deadline() {
     // One after the other they would take eight times the limit.
     assert!(begin.elapsed() < 8 * limit, "eight loops took {:?}", begin.elapsed());
     // Each is counted once, whether it noticed its deadline or never came to its turn.
-    let mut counted = function.stats();
-    while counted.timed_out + counted.trapped < 8 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        counted = function.stats();
-    }
+    let all_counted = async {
+        loop {
+            let counted = function.stats();
+            if counted.timed_out + counted.trapped >= 8 {
+                return counted;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let counted = tokio::time::timeout(Duration::from_secs(30), all_counted).await.unwrap();
     assert_eq!((counted.timed_out, counted.trapped, counted.succeeded), (8, 0, 0));
     assert_eq!(answer_at_last(&function, "c").await, "43");
 }

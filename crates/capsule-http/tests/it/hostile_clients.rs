@@ -51,6 +51,7 @@ attacks! {
     tls_renegotiation "tls-renegotiation"
 }
 
+#[expect(clippy::print_stdout, reason = "what was seen is shown when the test fails")]
 fn carry_out(name: &str) {
     let program = Program::of_workspace("capsule-http").unwrap();
     println!("{name}: {}", attack::named(name).unwrap().carry_out(program, Scale::Test).unwrap());

@@ -48,6 +48,7 @@ fn a_call_past_its_time_is_504_and_its_instance_replaced() {
     assert_eq!(outcome(&late), (504, "the call exceeded its time limit of 2s (flag `--callTimeout`)".to_owned()));
     assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
     assert_eq!(server.post("/", "c").unwrap().text(), "1");
+    eventually("the call that was given up has gone", || metric(&server, "capsule_timeouts_total") > 0);
     assert_eq!(metric(&server, "capsule_timeouts_total"), 1);
     assert_eq!(metric(&server, "capsule_http_requests_total{status=\"504\"}"), 1);
 }
