@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             step::run(command(folder, &words))
         });
     }
+    steps.step("format of fuzz", || step::run(command("fuzz", &["cargo", "fmt", "--", "--check"])));
     steps.step("documentation", || {
         let mut cargo = command(".", &["cargo", "doc", "--locked", "--workspace", "--no-deps"]);
         cargo.env("RUSTDOCFLAGS", "-D warnings");

@@ -5,6 +5,7 @@
 mod bench;
 mod drill;
 mod faas;
+mod fuzz;
 mod guests;
 mod hostile;
 mod lint;
@@ -32,6 +33,7 @@ commands:
         all: [--json] [--programs=DIR]
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
+  fuzz [--seconds=N] [TARGET...]   hostile input for N seconds in all, 300 by default: frames, documents, flags, faas_bodies, modules
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "bench" => bench::run(arguments),
         "drill" => drill::run(arguments),
         "hostile" => hostile::run(arguments),
+        "fuzz" => fuzz::run(arguments),
         "test" => test::run(arguments),
         "lint" => lint::run(arguments),
         "tidy" => tidy::run(arguments),
