@@ -237,7 +237,8 @@ fn pooled_engine(max_instances: usize) -> Option<wasmtime::Engine> {
     let slots = u32::try_from(max_instances).ok()?;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(slots)
-        .total_memories(slots)
+        // A module with `externref` has a heap for references, and that lies in a slot for memories too.
+        .total_memories(slots.saturating_mul(2))
         .total_tables(slots.saturating_mul(POOL_TABLES))
         .total_stacks(slots.saturating_mul(2).saturating_add(SPARE_STACKS as u32))
         .total_gc_heaps(slots)

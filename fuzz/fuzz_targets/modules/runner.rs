@@ -149,6 +149,10 @@ fn check(kind: Kind, result: Result<Answer, CallError>) {
         }
         Err(error) => {
             assert!(error.fault() != Fault::Runner, "{error}");
+            assert!(
+                !error.to_string().contains("maximum concurrent limit"),
+                "its place is not all that it needs: {error}"
+            );
             match &error {
                 // The text is the module's own.
                 CallError::Failure(_) => {}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use capsule_hdk::{CallError, Contract, Function, HostFunction, Reply, Stream};
+use capsule_hdk::{
+    CallError, Contract, Engine, EngineConfig, Function, Host, HostFunction, HostFunctions, Module, Reply, Stream,
+};
 use futures_util::future::join_all;
 
 use crate::support::{DEADLINE, TRICKS, WAITS, config, function_with, tricks, try_function, waiting};
@@ -234,4 +236,21 @@ async fn the_wait_for_a_place_is_no_part_of_the_call() {
     assert_eq!(first.unwrap(), "let go");
     assert_eq!(second.unwrap(), "43");
     assert!(begin.elapsed() > limit, "it did not have to wait");
+}
+
+#[tokio::test]
+async fn an_instance_with_references_takes_no_place_of_others() {
+    let mut settings = EngineConfig::default();
+    settings.max_instances = 2;
+    let engine = Engine::new(&settings).unwrap();
+    let host = Host::new(&engine, &HostFunctions::new()).unwrap();
+    let guest = r#"(module (memory (export "memory") 1) (global externref (ref.null extern))
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "callHandle") (param i32 i32) (result i64) (i64.const 0)))"#;
+    let module = Module::from_bytes(&engine, "guest.wat", guest.as_bytes()).unwrap();
+    // Both instances are there at once.
+    let functions = [(); 2].map(|()| Function::new(&host, &module, config(Contract::default()).0).unwrap());
+    for function in &functions {
+        function.start().await.unwrap();
+    }
 }
