@@ -3,11 +3,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`heads`], [`bodies`], [`reading`] | clients that are slow, silent, endless or too large |
-//! | [`crowds`] | many connections |
-//! | [`smuggling`] | requests that two programs could understand differently |
-//! | [`http2`] | what HTTP/2 makes possible |
-//! | [`tls`] | clients that cannot, or do not, shake hands |
+//! | `heads`, `bodies`, `reading` | clients that are slow, silent, endless or too large |
+//! | `crowds` | many connections |
+//! | `smuggling` | requests that two programs could understand differently |
+//! | `http2` | what HTTP/2 makes possible |
+//! | `tls` | clients that cannot, or do not, shake hands |
 //!
 //! Tests carry attacks out in small, with short limits; a developer command does the same with crowds.
 

@@ -15,7 +15,7 @@ pub struct Contract {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// Flags of the function, in which [`Contract::with`] fills in names.
+    /// Flags of the function, in which `Contract::with` fills in names.
     pub flags: Vec<String>,
     /// Environment variables of the function, as `NAME=VALUE`.
     pub env: Vec<String>,
