@@ -57,7 +57,8 @@ fn connections_leave_descriptors_for_others() {
     server.process.wait_for_line(Stream::Stderr, "`--maxConnections` is 32 instead").unwrap();
     let crowd: Vec<_> = (0..100).map(|_| server.connect().unwrap()).collect();
     assert_eq!(server.post("/", "c").unwrap().status, 200);
-    assert!(metric(&server, "capsule_connections") <= 32);
+    // Those that were closed for others go at their next turn.
+    eventually("there are no more than the limit", || metric(&server, "capsule_connections") <= 32);
     drop(crowd);
 }
 
