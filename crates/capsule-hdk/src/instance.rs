@@ -317,7 +317,10 @@ impl Instance {
         body.copy_from_slice(&call.body);
         // Both are within `length`. What is empty is nowhere.
         let part = |start: u32, length: usize| if length == 0 { (0, 0) } else { (start, length as u32) };
-        Ok([part(pointer, call.argument.len()), part(pointer.wrapping_add(call.argument.len() as u32), call.body.len())])
+        Ok([
+            part(pointer, call.argument.len()),
+            part(pointer.wrapping_add(call.argument.len() as u32), call.body.len()),
+        ])
     }
 
     /// A buffer from the guest's allocator, which is kept for the calls to come when it can be.
