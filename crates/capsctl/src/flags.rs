@@ -145,16 +145,20 @@ pub(crate) const HEADER: Flag =
         .group(CALL_GROUP);
 
 /// Limits and capabilities of a hosted function: the server has its own defaults for them.
-const HOSTED: [Flag; 14] = [
+const HOSTED: [Flag; 18] = [
     hosted(limits::CALL_TIMEOUT),
+    hosted(limits::START_TIMEOUT),
     hosted(limits::MAX_MEMORY),
     hosted(limits::INSTANCES),
+    hosted(limits::MAX_CALLS),
     hosted(limits::MAX_QUEUE),
     hosted(limits::QUEUE_TIMEOUT),
     hosted(limits::MAX_BODY),
     hosted(limits::MAX_RESULT),
     hosted(limits::MAX_HOST_MEMORY),
     hosted(limits::MAX_CACHE),
+    hosted(limits::MAX_FILES),
+    hosted(limits::MAX_WRITTEN),
     hosted(limits::OUTBOUND_TIMEOUT),
     hosted(limits::MAX_OUTBOUND_BODY),
     hosted(limits::MAX_OUTBOUND_CALLS),

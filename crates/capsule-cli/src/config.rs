@@ -26,11 +26,18 @@ const LIMITS: &[Flag] = &[
     limits::CALL_TIMEOUT.default("none").help(
         "The longest time of the call, the module's start included, or of a plain command. Past it, it is ended.",
     ),
+    limits::START_TIMEOUT
+        .default("none")
+        .help("The longest time of the start of a module that has a handler, within --callTimeout."),
     limits::MAX_MEMORY,
+    limits::MAX_TOTAL_MEMORY,
+    limits::MAX_MODULE,
     limits::MAX_BODY.help("The largest argument. A larger one is refused."),
     limits::MAX_RESULT,
     limits::MAX_HOST_MEMORY,
     limits::MAX_CACHE,
+    limits::MAX_FILES,
+    limits::MAX_WRITTEN,
     limits::OUTBOUND_TIMEOUT,
     limits::MAX_OUTBOUND_BODY,
     limits::MAX_OUTBOUND_CALLS,

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use capsule_abi::names;
+use capsule_cmd::capabilities::cache_dir;
 use capsule_cmd::exit;
 use capsule_cmd::parse::Parsed;
+use capsule_cmd::signals::survive_file_limit;
 use capsule_hdk::{Buffering, CallError, Command, FunctionConfig, Module};
-use capsule_runner::{Mode, Runner, hinted, settings};
+use capsule_runner::folders::Private;
+use capsule_runner::{Mode, Runner, Setup, hinted, settings};
 
 use crate::config::{Argument, Config};
 use crate::failure;
@@ -34,6 +37,7 @@ pub(crate) fn run(parsed: Box<Parsed>, config: Config) -> anyhow::Result<ExitCod
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(async {
+        survive_file_limit().context("cannot listen to signals")?;
         let handle = runtime.handle().clone();
         let mut work = tokio::task::spawn_blocking(move || {
             #[expect(clippy::disallowed_methods, reason = "this thread is there to be blocked")]
@@ -69,21 +73,29 @@ async fn work(parsed: &Parsed, config: &Config) -> anyhow::Result<ExitCode> {
 /// Loads the module and runs it as what it is.
 async fn module(parsed: &Parsed, config: &Config, terminal: &Arc<Terminal>) -> anyhow::Result<u8> {
     capsule_cmd::download::install_crypto_provider();
-    let runner = Runner::new(parsed, &config.limits, Mode::Once)?;
+    let ceiling = capsule_runner::ceiling(&config.limits);
+    let runner = Runner::new(parsed, &config.limits, &ceiling, Mode::Once)?;
     let module = runner.load(&config.source).await?;
     // Modules of 2022 have no handler of today's names either; as functions they are refused with the reason.
     if module.is_plain_command() && !module.exports(names::CALL_HANDLE_HTTP_2022) {
-        command(&runner, &module, config, terminal).await
+        command(&runner, &module, parsed, config, terminal).await
     } else {
-        function(&runner, &module, config, terminal).await
+        function(&runner, &module, parsed, config, terminal).await
     }
 }
 
 /// Calls `callHandle` once.
-async fn function(runner: &Runner, module: &Module, config: &Config, terminal: &Arc<Terminal>) -> anyhow::Result<u8> {
+async fn function(
+    runner: &Runner,
+    module: &Module,
+    parsed: &Parsed,
+    config: &Config,
+    terminal: &Arc<Terminal>,
+) -> anyhow::Result<u8> {
     let argument = config.argument()?;
     let from_stdin = argument == Argument::Stdin;
-    let function = runner.function(module, function_config(config, config.arguments(), !from_stdin, terminal))?;
+    let settings = function_config(runner, parsed, config, config.arguments(), !from_stdin, terminal);
+    let function = runner.function(module, settings)?;
     if !module.exports(names::CALL_HANDLE) {
         return Err(failure::no_text_handler(module));
     }
@@ -103,18 +115,37 @@ async fn function(runner: &Runner, module: &Module, config: &Config, terminal: &
 }
 
 /// Runs a plain WASI command.
-async fn command(runner: &Runner, module: &Module, config: &Config, terminal: &Arc<Terminal>) -> anyhow::Result<u8> {
-    let config = function_config(config, config.command_arguments()?, true, terminal);
+async fn command(
+    runner: &Runner,
+    module: &Module,
+    parsed: &Parsed,
+    config: &Config,
+    terminal: &Arc<Terminal>,
+) -> anyhow::Result<u8> {
+    let config = function_config(runner, parsed, config, config.command_arguments()?, true, terminal);
     let command = Command::new(runner.host(), module, config).map_err(hinted)?;
     let code = command.run().await.map_err(|error| failure::of_call(&error, module))?;
     Ok(if code < SHELL_CODES { u8::try_from(code).unwrap_or(exit::FAILURE) } else { exit::FAILURE })
 }
 
-fn function_config(config: &Config, arguments: Vec<String>, stdin: bool, terminal: &Arc<Terminal>) -> FunctionConfig {
-    let name = config.source.path.file_stem().unwrap_or_default().to_string_lossy();
+fn function_config(
+    runner: &Runner,
+    parsed: &Parsed,
+    config: &Config,
+    arguments: Vec<String>,
+    stdin: bool,
+    terminal: &Arc<Terminal>,
+) -> FunctionConfig {
+    let setup = Setup {
+        name: &config.source.path.file_stem().unwrap_or_default().to_string_lossy(),
+        limits: &config.limits,
+        capabilities: &config.capabilities,
+        arguments,
+        private: Private::new(cache_dir(parsed, |name| std::env::var_os(name))),
+        hosted: None,
+    };
     let output = Arc::clone(terminal);
-    let mut settings =
-        Runner::function_config(&name, &config.limits, &config.capabilities, arguments, output, Buffering::Through);
+    let mut settings = runner.function_config(setup, output, Buffering::Through);
     settings.capabilities.stdin = stdin;
     // The argument is the text itself: no document around it.
     settings.limits.argument = settings::size(config.limits.max_body);

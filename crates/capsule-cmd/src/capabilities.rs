@@ -19,7 +19,7 @@ pub const DIR: Flag = Flag::repeated(
      for reading only. `none` gives it no folder at all.",
 )
 .default(".")
-.default_note("the current folder")
+.default_note("the current folder, unless it is the root or holds compiled code, data or keys of the runner")
 .scope(Scope::Function)
 .group(GROUP);
 
@@ -96,6 +96,8 @@ pub enum PassEnv {
 pub struct Capabilities {
     /// Folders, in the order in which they were given.
     pub folders: Vec<Folder>,
+    /// Nobody has named a folder: those above are the default.
+    pub default_folder: bool,
     /// The only hosts for outbound HTTP, as written; `None` when the program's own rule holds.
     pub allow_hosts: Option<Vec<String>>,
     /// Variables with their values, in order; a later one of the same name wins.
@@ -110,6 +112,7 @@ impl fmt::Debug for Capabilities {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Capabilities")
             .field("folders", &self.folders)
+            .field("default_folder", &self.default_folder)
             .field("allow_hosts", &self.allow_hosts)
             .field("env", &names)
             .field("pass_env", &self.pass_env)
@@ -134,6 +137,7 @@ impl Capabilities {
         }
         Self {
             folders,
+            default_folder: !parsed.is_given(&DIR),
             allow_hosts: parsed.text(&ALLOW_HOSTS).map(list),
             env: parsed.texts(&ENV).into_iter().filter_map(pair).collect(),
             pass_env: match parsed.text(&PASS_ENV) {

@@ -263,7 +263,7 @@ fn check_magic(head: &[u8], content_type: &str) -> anyhow::Result<()> {
 }
 
 fn too_large(limit: u64) -> anyhow::Error {
-    anyhow!("the file is larger than the limit of {limit} bytes")
+    anyhow!("the file is larger than the limit of {limit} bytes (flag `--maxModule`)")
 }
 
 /// Walks over the sections: each has an id byte, its length in LEB128, and as many bytes. A file that was cut off ends

@@ -1,4 +1,4 @@
-//! When a server is asked to stop: SIGINT or SIGTERM, or the program itself.
+//! When a server is asked to stop: SIGINT or SIGTERM, or the program itself. And signals that must not stop it.
 //!
 //! The first request drains, the second one quits. Nothing here stops anything: the program waits for
 //! [`Shutdown::requested`] and [`Shutdown::forced`] where it can act on them.
@@ -6,6 +6,22 @@
 use std::io;
 
 use tokio::sync::watch;
+
+/// From now on, writing to a file past the limit of its size (`ulimit -f`) is an error of that write and no longer the end of the
+/// process, as a full disk is. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// The system refuses the handler.
+pub fn survive_file_limit() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        // A handler is all it takes, and it stays: who listens does not matter. The number is that of Linux but on MIPS, of the BSDs
+        // and of macOS.
+        const SIGXFSZ: i32 = 25;
+        drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ))?);
+    }
+    Ok(())
+}
 
 /// Tells every holder of a clone that the program should stop. Cheap to clone.
 #[derive(Debug, Clone)]

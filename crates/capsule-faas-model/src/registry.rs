@@ -218,6 +218,22 @@ impl Registry {
         Ok(Found { name, revision, index, entry })
     }
 
+    /// One entry of each revision that a call with this selector may go to; all that it may go to in a revision run the same.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    pub fn possible(&self, selector: &Selector) -> Result<Vec<Found<'_>>, Refusal> {
+        let (name, function) = self.function(&selector.name)?;
+        let Some(weights) = function.route.current.as_ref().filter(|_| selector.revision.is_none()) else {
+            return Ok(vec![self.resolve(selector, 0)?]);
+        };
+        let of_revision = |revision: &Revision| {
+            let one = Selector { name: name.clone(), revision: Some(revision.clone()), index: selector.index };
+            self.resolve(&one, 0)
+        };
+        weights.used().map(of_revision).collect()
+    }
+
     /// All entries that a selector names, lowest index first: of `default` when it names no revision.
     ///
     /// # Errors

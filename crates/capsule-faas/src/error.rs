@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use capsule_hdk::Full;
+
 /// Why something could not be kept or read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +34,8 @@ pub enum StoreErrorKind {
     BrokenOff,
     /// The file that was to be stored cannot be read.
     Unreadable,
+    /// There is no memory for it now: the process is at its limit.
+    Memory,
     /// The runner's own fault.
     Runner,
 }
@@ -70,6 +74,11 @@ impl StoreError {
                 .with_source(error);
         }
         StoreError::new(kind, message).with_source(error)
+    }
+
+    /// There is no memory for a module now.
+    pub(crate) fn full(full: Full) -> StoreError {
+        StoreError::new(StoreErrorKind::Memory, format!("there is no room for the module: {full}"))
     }
 
     /// Somebody else has the data folder.

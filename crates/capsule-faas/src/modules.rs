@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use capsule_hdk::{Ceiling, Reservation};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,15 +55,25 @@ struct Shared {
     folder: Option<PathBuf>,
     /// Keeps the data folder ours.
     _home: Option<Home>,
-    /// What is kept in memory, with the time of its storing. Held also while names in the folder change, so that
-    /// nothing is removed that was stored a moment ago.
-    kept: Mutex<BTreeMap<Digest, (Bytes, SystemTime)>>,
+    /// What is kept in memory. Held also while names in the folder change, so that nothing is removed that was stored a moment
+    /// ago.
+    kept: Mutex<BTreeMap<Digest, Kept>>,
+    /// The memory of the process.
+    ceiling: Ceiling,
     /// For names of files in the making.
     uploads: AtomicU64,
 }
 
+/// A module in memory, with the time of its storing.
+#[derive(Debug)]
+struct Kept {
+    bytes: Bytes,
+    stored: SystemTime,
+    _memory: Reservation,
+}
+
 impl Shared {
-    fn names(&self) -> MutexGuard<'_, BTreeMap<Digest, (Bytes, SystemTime)>> {
+    fn names(&self) -> MutexGuard<'_, BTreeMap<Digest, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,13 +85,26 @@ impl Modules {
     /// # Errors
     /// The folder cannot be created, read or written.
     pub fn open(store: &Store) -> Result<Modules, StoreError> {
+        Modules::below(store, &Ceiling::default())
+    }
+
+    /// As [`Modules::open`]; what is kept in memory, or read into it to be checked, is part of the memory of the process.
+    ///
+    /// # Errors
+    /// As [`Modules::open`].
+    pub fn below(store: &Store, ceiling: &Ceiling) -> Result<Modules, StoreError> {
         let folder = store.folder().map(|home| home.join(FOLDER));
         if let Some(folder) = &folder {
             let ready = folder::create_private(folder).and_then(|()| folder::remove_parts(folder));
             ready.map_err(|error| StoreError::unusable(folder, error))?;
         }
-        let shared =
-            Shared { folder, _home: store.home().cloned(), kept: Mutex::default(), uploads: AtomicU64::new(0) };
+        let shared = Shared {
+            folder,
+            _home: store.home().cloned(),
+            kept: Mutex::default(),
+            ceiling: ceiling.clone(),
+            uploads: AtomicU64::new(0),
+        };
         Ok(Modules { shared: Arc::new(shared) })
     }
 
@@ -92,8 +116,8 @@ impl Modules {
     ///
     /// # Errors
     /// [`TooLarge`](StoreErrorKind::TooLarge) as soon as the limit is passed, [`BrokenOff`](StoreErrorKind::BrokenOff) when
-    /// the stream fails, [`Refused`](StoreErrorKind::Refused) by the check, [`DiskFull`](StoreErrorKind::DiskFull) or
-    /// [`Write`](StoreErrorKind::Write). Nothing is stored then.
+    /// the stream fails, [`Refused`](StoreErrorKind::Refused) by the check, [`DiskFull`](StoreErrorKind::DiskFull),
+    /// [`Memory`](StoreErrorKind::Memory) or [`Write`](StoreErrorKind::Write). Nothing is stored then.
     ///
     /// # Cancel safety
     /// Dropped before the stream has ended: nothing is stored. Dropped later: the module may be stored.
@@ -186,7 +210,7 @@ impl Modules {
     /// Where the module is, `None` when it is not stored.
     pub fn get(&self, digest: &Digest) -> Option<Stored> {
         let Some(folder) = &self.shared.folder else {
-            return self.shared.names().get(digest).map(|(bytes, _)| Stored::Bytes(bytes.clone()));
+            return self.shared.names().get(digest).map(|kept| Stored::Bytes(kept.bytes.clone()));
         };
         let path = folder.join(digest.file_name());
         path.is_file().then_some(Stored::File(path))
@@ -205,7 +229,7 @@ impl Modules {
         let old = |stored: SystemTime| stored.elapsed().is_ok_and(|age| age >= older_than);
         let mut kept = self.shared.names();
         let Some(folder) = &self.shared.folder else {
-            let gone = kept.extract_if(.., |digest, (_, stored)| !referenced.contains(digest) && old(*stored));
+            let gone = kept.extract_if(.., |digest, kept| !referenced.contains(digest) && old(kept.stored));
             return Ok(gone.map(|(digest, _)| digest).collect());
         };
         remove_files(folder, |digest, stored| !referenced.contains(digest) && old(stored)).map_err(|error| {

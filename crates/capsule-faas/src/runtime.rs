@@ -38,7 +38,7 @@ use capsule_hdk::{Extensions, Host, Output};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 pub use calls::{Answer, FunctionReply, Placed, Trail};
@@ -71,12 +71,18 @@ pub struct FaasConfig {
     pub platform: Arc<dyn Platform>,
     /// Where the output of all functions goes, each line with `name/revision/index` in front.
     pub output: Arc<dyn Output>,
-    /// The largest module in bytes. Default 128 MiB.
+    /// The largest module in bytes. Default 64 MiB.
     pub max_module: u64,
     /// How much of the output of each function is kept, in bytes. Default 64 KiB.
     pub log_bytes: usize,
     /// How long a call waits for its function to wake. Default 30 s.
     pub patience: Duration,
+    /// Calls of one process at once, those that wait included: its share of what the server can hold. Default 5,000.
+    pub max_calls: usize,
+    /// Modules of commands that are compiled at once. Default 8.
+    pub compiles: usize,
+    /// Modules that are downloaded at once: they wait for others, so many may. Default 64.
+    pub downloads: usize,
     /// How functions with `path` run; none refuses them. Default none.
     pub children: Option<Children>,
 }
@@ -96,9 +102,12 @@ impl FaasConfig {
             modules,
             platform,
             output,
-            max_module: 128 << 20,
+            max_module: 64 << 20,
             log_bytes: 64 << 10,
             patience: Duration::from_secs(30),
+            max_calls: 5_000,
+            compiles: 8,
+            downloads: 64,
             children: None,
         }
     }
@@ -116,6 +125,9 @@ pub(crate) struct Inner {
     state: RwLock<State>,
     commands: Commands,
     compiled: Compiled,
+    /// Held while the module of a command is compiled, and neither while it is downloaded nor while it starts.
+    compiling: Semaphore,
+    downloading: Semaphore,
     /// What the processes of a revision share, as long as one of them is awake.
     shared: Mutex<HashMap<CacheId, Weak<Extensions>>>,
     feed: Arc<Feed>,
@@ -167,12 +179,16 @@ impl Faas {
         let mut state = State { registry: Registry::restore(entries, routes), ..State::default() };
         for found in state.registry.iter() {
             state.processes.entry(found.entry.process).or_insert_with(|| {
-                let sleep = platform::sleep_of(&*config.platform, &found.entry.spec);
-                Process::new(&found.key(), found.entry, Lifecycle::asleep(sleep), sleep, Log::new(config.log_bytes))
+                let habits = platform::habits_of(&*config.platform, &found.entry.spec);
+                let life = Lifecycle::asleep(habits.sleep);
+                Process::new(&found.key(), found.entry, life, habits, Log::new(config.log_bytes))
             });
         }
         state.count_names();
+        let permits = |count: usize| Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS));
         let inner = Arc::new(Inner {
+            compiling: permits(config.compiles),
+            downloading: permits(config.downloads),
             config,
             state: RwLock::new(state),
             commands: Commands::new(),
@@ -188,6 +204,8 @@ impl Faas {
             server: hops::server_id(),
         });
         tokio::spawn(lives::put_idle_to_sleep(Arc::downgrade(&inner), Arc::clone(&inner.timer)));
+        let ceiling = inner.config.host.engine().ceiling().clone();
+        tokio::spawn(lives::let_go_when_short(Arc::downgrade(&inner), ceiling, inner.stopping.subscribe()));
         Ok(Faas { inner })
     }
 }

@@ -1,7 +1,8 @@
 //! The compile cache: machine code of modules on disk, by content.
 //!
 //! A file is named after the module's hash and the engine's fingerprint (version, processor features, settings), and holds
-//! the engine's image followed by a trailer: a magic word and the BLAKE3 hash of the image. Files are written beside and
+//! the engine's image (machine code and what belongs to it) followed by a trailer: a magic word and the BLAKE3 hash of the image and
+//! of the file's name, so that a file of another module does not pass for this one's. Files are written beside and
 //! renamed in, never rewritten. One is used only when the descriptor that is then mapped is a regular file, belongs to the runner's
 //! own user, can be written by nobody else, and matches its trailer; anything else is removed and compiled anew. What a runner
 //! that was killed left half written is removed by one that starts an hour later. The folder has mode 0700: native code is
@@ -13,9 +14,14 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::compiler::Image;
 use crate::error::{LoadError, LoadErrorKind};
 
-const MAGIC: &[u8; 8] = b"capsule1";
+const MAGIC: &[u8; 8] = b"capsule2";
+/// How the magic words of all versions of the format begin.
+const VERSIONS: &[u8] = b"capsule";
+/// Why a file of another version is not used; nothing to worry about.
+const OTHER_VERSION: &str = "another version of the runner wrote it";
 const TRAILER: usize = MAGIC.len() + blake3::OUT_LEN;
 /// What the names of files end with that are being written.
 const HALF_WRITTEN: &str = ".tmp";
@@ -54,9 +60,10 @@ impl CompileCache {
         Ok(CompileCache { folder: folder.to_owned(), fingerprint: hasher.finish() })
     }
 
-    fn path(&self, module: &blake3::Hash, slot: SlotSize) -> PathBuf {
+    /// The name of a file.
+    fn name(&self, module: &blake3::Hash, slot: SlotSize) -> String {
         let kind = if slot == SlotSize::Pool { "" } else { "-large" };
-        self.folder.join(format!("{}-{:016x}{kind}.cwasm", module.to_hex(), self.fingerprint))
+        format!("{}-{:016x}{kind}.cwasm", module.to_hex(), self.fingerprint)
     }
 
     /// The compiled module, or `None` when it is not there or not to be trusted.
@@ -66,38 +73,51 @@ impl CompileCache {
         module: &blake3::Hash,
         slot: SlotSize,
     ) -> Option<wasmtime::Module> {
-        let path = self.path(module, slot);
+        let name = self.name(module, slot);
+        let path = self.folder.join(&name);
         let mapped = match open(&path) {
-            Ok(file) => map(engine, file),
+            Ok(file) => map(engine, file, &name),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => Err(error.to_string()),
         };
         match mapped {
             Ok(module) => Some(module),
             Err(reason) => {
-                tracing::warn!("compile cache: `{}` is discarded: {reason}", path.display());
+                if reason == OTHER_VERSION {
+                    tracing::debug!("compile cache: `{}`: {reason}", path.display());
+                } else {
+                    tracing::warn!("compile cache: `{}` is discarded: {reason}", path.display());
+                }
                 let _ = fs::remove_file(&path);
                 None
             }
         }
     }
 
-    /// Stores a compiled module. A cache that cannot be written costs time, nothing else: the failure is logged.
-    pub(crate) fn store(&self, module: &blake3::Hash, slot: SlotSize, image: &[u8]) {
-        if let Err(error) = self.write(&self.path(module, slot), image) {
+    /// Stores a compiled module; whether that was possible. A cache that cannot be written costs time, nothing else: the failure
+    /// is logged.
+    pub(crate) fn store(&self, module: &blake3::Hash, slot: SlotSize, image: &[u8]) -> bool {
+        let written = self.write(&self.name(module, slot), image);
+        if let Err(error) = &written {
             tracing::warn!("compile cache: a module cannot be stored in `{}`: {error}", self.folder.display());
         }
+        written.is_ok()
     }
 
     /// Under a name that nobody else has, whichever processes, containers and machines share the folder; mode 0600.
-    fn write(&self, path: &Path, image: &[u8]) -> std::io::Result<()> {
+    fn write(&self, name: &str, image: &[u8]) -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().suffix(HALF_WRITTEN).tempfile_in(&self.folder)?;
         file.write_all(image)?;
         file.write_all(MAGIC)?;
-        file.write_all(blake3::hash(image).as_bytes())?;
-        file.persist(path)?;
+        file.write_all(checksum(image, name).as_bytes())?;
+        file.persist(self.folder.join(name))?;
         Ok(())
     }
+}
+
+/// What ties an image to its name.
+fn checksum(image: &[u8], name: &str) -> blake3::Hash {
+    blake3::Hasher::new().update(image).update(name.as_bytes()).finalize()
 }
 
 /// Removes files that were being written when their runner ended. What cannot be removed stays.
@@ -131,21 +151,43 @@ fn open(path: &Path) -> std::io::Result<File> {
 }
 
 /// Verifies one descriptor and maps the code from the same one.
-#[expect(unsafe_code, reason = "machine code of the runner's own cache is loaded here and nowhere else")]
-fn map(engine: &wasmtime::Engine, mut file: File) -> Result<wasmtime::Module, String> {
+fn map(engine: &wasmtime::Engine, mut file: File, name: &str) -> Result<wasmtime::Module, String> {
     check_owner(&file).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     let Some(length) = bytes.len().checked_sub(TRAILER) else { return Err("it is truncated".into()) };
     let (image, trailer) = bytes.split_at(length);
     let (magic, hash) = trailer.split_at(MAGIC.len());
-    if magic != MAGIC || hash != blake3::hash(image).as_bytes() {
+    if magic != MAGIC && magic.starts_with(VERSIONS) {
+        return Err(OTHER_VERSION.into());
+    }
+    if magic != MAGIC || hash != checksum(image, name).as_bytes() {
         return Err("its checksum does not match".into());
     }
-    // SAFETY: the image was written by `CompileCache::write` from `Module::serialize` of an engine with the same fingerprint:
-    // the file belongs to this user, nobody else may write it, it lies in a folder that only this user may enter, and its
-    // checksum matches. The runner never rewrites a cache file in place, so the mapping stays what was verified.
-    unsafe { wasmtime::Module::deserialize_open_file(engine, file) }.map_err(|error| format!("{error:#}"))
+    load(engine, Code::Verified(file)).map_err(|error| format!("{error:#}"))
+}
+
+/// What a compiler made for this process to load.
+pub(crate) enum Code<'a> {
+    /// The answer of a child process that compiled.
+    Answered(&'a Image),
+    /// A file of the cache that was verified.
+    Verified(File),
+}
+
+/// Loads machine code. The engine looks whether it was made for it: by the same version, with the same settings.
+#[expect(unsafe_code, reason = "machine code that the runner made itself is loaded here and nowhere else")]
+pub(crate) fn load(engine: &wasmtime::Engine, code: Code<'_>) -> wasmtime::Result<wasmtime::Module> {
+    // SAFETY: the code is what an engine of this very program has made. A verified file was written by `CompileCache::write`: it
+    // belongs to this user, nobody else may write it, it lies in a folder that only this user may enter, and its checksum
+    // matches; the runner never rewrites a cache file in place, so the mapping stays what was verified. An answer came over
+    // a pipe that a child process was started with, which is this program too, and which nobody else has.
+    unsafe {
+        match code {
+            Code::Answered(image) => wasmtime::Module::deserialize(engine, image.bytes()),
+            Code::Verified(file) => wasmtime::Module::deserialize_open_file(engine, file),
+        }
+    }
 }
 
 #[cfg(unix)]

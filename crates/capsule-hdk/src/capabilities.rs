@@ -1,5 +1,6 @@
 //! What a guest is given of the world outside: folders, environment, arguments, addresses. Nothing by default.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// What the instances of a function may see and reach.
@@ -7,6 +8,8 @@ use std::path::PathBuf;
 pub struct Capabilities {
     /// Folders, for WASI and for the file host functions alike.
     pub folders: Vec<Folder>,
+    /// Why a folder that would have been lent is not; what a guest is told of files in none of its folders.
+    pub withheld: Option<String>,
     /// Environment variables, for WASI and `hostGetEnv` alike.
     pub environment: Vec<(String, String)>,
     /// WASI's arguments, the program's name first.
@@ -18,6 +21,19 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Leaves of variables with the same name the last one, as all readers of an environment want it.
+    pub(crate) fn without_repeated_variables(mut self) -> Capabilities {
+        let mut seen = HashSet::new();
+        let mut kept: Vec<_> = std::mem::take(&mut self.environment)
+            .into_iter()
+            .rev()
+            .filter(|(name, _)| seen.insert(name.clone()))
+            .collect();
+        kept.reverse();
+        self.environment = kept;
+        self
+    }
+
     /// The value of an environment variable; the last one given wins.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.environment.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -6,11 +6,12 @@ use capsule_abi::names;
 use tokio::time::Instant;
 
 use crate::error::{CallError, LoadError};
-use crate::function::{FunctionConfig, Template};
+use crate::function::FunctionConfig;
 use crate::instance::Started;
 use crate::link::Host;
 use crate::module::Module;
 use crate::slices::{HangUp, Lane, Lost, Running};
+use crate::template::Template;
 
 /// A plain WASI command: a module without handlers that runs once from `_start`.
 pub struct Command {
@@ -28,7 +29,7 @@ impl Command {
         if !module.exports(names::START) {
             problems.push("export `_start` is missing".into());
         }
-        let template = Template::new(host, module, config, true, problems)?;
+        let template = Template::new(host, module, config, 1, true, problems)?;
         let lane = Arc::new(Lane::new(template.engine.long()));
         Ok(Command { template, lane })
     }

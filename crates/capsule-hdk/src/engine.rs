@@ -4,15 +4,19 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Semaphore;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::CompileCache;
+use crate::ceiling::Ceiling;
+use crate::compiler::{CompileQueue, Compiler};
 use crate::error::{LoadError, LoadErrorKind};
 use crate::instance::Instance;
 use crate::reaper::Reaper;
 use crate::slices::LongPool;
+use crate::source::Bounds;
 use crate::ticker::Ticker;
 
 /// Stack of a guest in bytes, the host functions' frames on top included.
@@ -30,8 +34,7 @@ const KEPT_MEMORY: usize = 32 << 20;
 const KEPT_BY_A_SLOT: RangeInclusive<usize> = (16 << 10)..=(128 << 10);
 /// Bytes of a table that a slot keeps.
 const KEPT_TABLE: usize = 4 << 10;
-
-/// Stacks for calls within calls beyond one for each instance.
+/// Stacks for calls within calls beyond one for each instance: they are shared, see [`SpareStacks`](crate::stacks::SpareStacks).
 const SPARE_STACKS: usize = 32;
 
 /// Linear memory in bytes up to which an instance is dropped where it is: giving it back costs less than a hand-over.
@@ -46,6 +49,12 @@ const SMALL_GUARD: u64 = 64 << 10;
 
 /// More instances than any machine has room for.
 const MAX_INSTANCES: usize = 100_000;
+/// Bytes of WebAssembly text where compiling has a budget: text is read within the process, and it is for small modules.
+const MAX_TEXT: usize = 1 << 20;
+
+/// What an instance takes of the ceiling beside its memories and tables, in bytes: the stack that a guest can fill, and what
+/// belongs to it on the heap.
+pub(crate) const INSTANCE: usize = WASM_STACK + (64 << 10);
 
 /// How an [`Engine`] is set up.
 #[derive(Debug, Clone)]
@@ -53,6 +62,9 @@ const MAX_INSTANCES: usize = 100_000;
 pub struct EngineConfig {
     /// Instances that may exist at once, of all functions together, up to 100,000. Default 256.
     pub max_instances: usize,
+    /// Whether functions share these instances: none has more than are left for the others. However many want all that they can
+    /// get, there are some for the next. Off for programs with one function, which may have all. Default off.
+    pub fair: bool,
     /// Threads for calls that take longer than a slice. Default: the number of cores.
     pub long_threads: usize,
     /// Folder of compiled code, made with mode 0700 when it is missing. `None`: compile at each load. Default `None`.
@@ -61,15 +73,28 @@ pub struct EngineConfig {
     /// machine cannot reserve the address space, the engine goes without by itself, and where that is short for memories of
     /// 4 GiB too, with smaller ones that move. Default on.
     pub pooling: bool,
+    /// The memory of the process, which all functions share. Default: without a limit.
+    pub ceiling: Ceiling,
+    /// Bytes of a module, binary or text. Default 64 MiB.
+    pub max_module: usize,
+    /// Functions of a module. Default 100,000.
+    pub max_functions: usize,
+    /// Who compiles modules. Default: this process.
+    pub compiler: Compiler,
 }
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
         EngineConfig {
             max_instances: 256,
+            fair: false,
             long_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             cache: None,
             pooling: true,
+            ceiling: Ceiling::default(),
+            max_module: 64 << 20,
+            max_functions: 100_000,
+            compiler: Compiler::default(),
         }
     }
 }
@@ -87,8 +112,15 @@ struct Shared {
     long: Arc<LongPool>,
     reaper: Reaper,
     cache: Option<CompileCache>,
+    compile_queue: Option<CompileQueue>,
+    bounds: Bounds,
+    ceiling: Ceiling,
     instances: Arc<Semaphore>,
     max_instances: usize,
+    fair: bool,
+    /// Slots of all functions in which there is an instance, or one is being made. Counted only where functions share.
+    slots: AtomicUsize,
+    spare_stacks: Arc<AtomicUsize>,
 }
 
 impl Engine {
@@ -104,11 +136,21 @@ impl Engine {
         let start =
             |memories| wasmtime::Engine::new(&wasm_config(memories)).map_err(|e| runner("cannot start the engine")(&e));
         let pooled = if config.pooling { pooled_engine(max_instances) } else { None };
-        let mut on_demand = start(Memories::Reserved)?;
+        let mut memories = Memories::Reserved;
+        let mut on_demand = start(memories)?;
         if pooled.is_none() && !has_room(&on_demand, if config.pooling { max_instances } else { 1 }) {
             tracing::debug!("address space is short: memories of modules take what they use");
-            on_demand = start(Memories::Moving)?;
+            memories = Memories::Moving;
+            on_demand = start(memories)?;
         }
+        let compile_queue = match &config.compiler {
+            Compiler::InProcess => None,
+            Compiler::Child(command) => Some(
+                CompileQueue::start(command.clone(), config.ceiling.clone(), memories)
+                    .map_err(|e| runner("cannot start the thread that has modules compiled")(&e))?,
+            ),
+        };
+        let text = if compile_queue.is_some() { config.max_module.min(MAX_TEXT) } else { config.max_module };
         let engines = pooled.iter().chain([&on_demand]).cloned().collect();
         let cache = match &config.cache {
             Some(folder) => Some(CompileCache::open(folder, &on_demand)?),
@@ -123,8 +165,14 @@ impl Engine {
                 ),
                 reaper: Reaper::start().map_err(|e| runner("cannot start the reaper")(&e))?,
                 cache,
+                compile_queue,
+                bounds: Bounds { bytes: config.max_module, text, functions: config.max_functions },
+                ceiling: config.ceiling.clone(),
                 instances: Arc::new(Semaphore::new(max_instances)),
                 max_instances,
+                fair: config.fair,
+                slots: AtomicUsize::new(0),
+                spare_stacks: Arc::new(AtomicUsize::new(SPARE_STACKS)),
                 pooled,
                 on_demand,
             }),
@@ -134,6 +182,11 @@ impl Engine {
     /// Instances that may exist at once.
     pub fn max_instances(&self) -> usize {
         self.shared.max_instances
+    }
+
+    /// The memory of the process.
+    pub fn ceiling(&self) -> &Ceiling {
+        &self.shared.ceiling
     }
 
     /// Whether memory and stacks come from a pool.
@@ -169,14 +222,46 @@ impl Engine {
         self.shared.cache.as_ref()
     }
 
+    /// Who compiles; none for this process.
+    pub(crate) fn compile_queue(&self) -> Option<&CompileQueue> {
+        self.shared.compile_queue.as_ref()
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.shared.bounds
+    }
+
     pub(crate) fn instances(&self) -> &Arc<Semaphore> {
         &self.shared.instances
+    }
+
+    /// True when a function with this many slots may have one more. The first one is waited for like a place.
+    pub(crate) fn has_share(&self, slots: usize) -> bool {
+        let Shared { fair, max_instances, slots: taken, .. } = &*self.shared;
+        !fair || slots == 0 || slots < max_instances.saturating_sub(taken.load(Relaxed))
+    }
+
+    pub(crate) fn slot_taken(&self) {
+        if self.shared.fair {
+            self.shared.slots.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn slots_left(&self, count: usize) {
+        if self.shared.fair {
+            self.shared.slots.fetch_sub(count, Relaxed);
+        }
+    }
+
+    /// Stacks for deep calls within calls that are free.
+    pub(crate) fn spare_stacks(&self) -> &Arc<AtomicUsize> {
+        &self.shared.spare_stacks
     }
 }
 
 /// Where linear memories lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memories {
+pub(crate) enum Memories {
     /// An instance's whole 32-bit memory is reserved: no bounds checks, and its memory never moves.
     Reserved,
     /// A memory takes the address space that it uses and moves when it grows past it. Checks of bounds make its code slower.
@@ -198,7 +283,7 @@ fn has_room(engine: &wasmtime::Engine, memories: usize) -> bool {
 }
 
 /// What code is compiled for. The same for all engines of a process, so that compiled code fits each.
-fn wasm_config(memories: Memories) -> Config {
+pub(crate) fn wasm_config(memories: Memories) -> Config {
     let mut config = Config::new();
     // The accepted WebAssembly proposals; everything else is refused with a message.
     config

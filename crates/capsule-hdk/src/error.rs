@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::ceiling::Full;
+
 /// Why a module could not be loaded or linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,8 +21,10 @@ pub enum LoadErrorKind {
     Proposal,
     /// Exports or imports do not fit docs/abi.md.
     Interface,
-    /// The module needs more than the limits allow.
+    /// The module needs more than the limits allow, to be compiled or to run.
     Limit,
+    /// There is no memory for the module now, and there may be later: the process is at its limit.
+    Memory,
     /// The runner's own fault.
     Runner,
 }
@@ -41,6 +45,11 @@ impl LoadError {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> LoadError {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// There is no memory for the module `name` now.
+    pub(crate) fn full(name: &str, full: Full) -> LoadError {
+        LoadError::new(LoadErrorKind::Memory, format!("there is no room for module `{name}`: {full}"))
     }
 
     /// What kind of fault it is.
@@ -96,6 +105,8 @@ pub enum CallError {
     Busy(Busy),
     /// No instance could be started for the call: what its start came to.
     Start(Box<CallError>),
+    /// The time limit of a start passed. Always in a [`CallError::Start`].
+    StartDeadline(Duration),
     /// The runner's own fault.
     Runner(String),
 }
@@ -104,12 +115,16 @@ pub enum CallError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusyReason {
-    /// As many calls wait as may wait.
-    QueueFull,
-    /// The call waited as long as a call may wait.
-    QueueTimeout,
+    /// As many calls wait as may wait: this many.
+    QueueFull(usize),
+    /// The call waited as long as a call may wait: this long.
+    QueueTimeout(Duration),
+    /// As many instances exist as the engine allows: this many, of all functions together.
+    Instances(usize),
     /// The last instances failed to start; the next try is later.
     BackOff,
+    /// There was no memory for a new instance as long as a call may wait: the process is at its limit.
+    Memory(Full),
     /// The function is being stopped.
     Stopping,
 }
@@ -126,7 +141,11 @@ pub struct Busy {
 impl Busy {
     /// True when there is only too much to do just now.
     pub fn is_load(&self) -> bool {
-        matches!(self.reason, BusyReason::QueueFull | BusyReason::QueueTimeout)
+        use BusyReason::{BackOff, Instances, Memory, QueueFull, QueueTimeout, Stopping};
+        match self.reason {
+            QueueFull(_) | QueueTimeout(_) | Instances(_) | Memory(_) => true,
+            BackOff | Stopping => false,
+        }
     }
 }
 
@@ -137,8 +156,33 @@ pub struct Trap {
     pub message: String,
     /// The guest's frames with function names, for the log. Empty when there are none.
     pub backtrace: String,
-    /// The memory limit in bytes, when the guest was refused memory during this call: often the reason of a trap.
-    pub memory_refused: Option<usize>,
+    /// The limit that refused the guest memory during this call: often the reason of a trap.
+    pub memory_refused: Option<MemoryLimit>,
+}
+
+/// A limit that refuses memory to a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// That of one instance, in bytes.
+    Instance(usize),
+    /// That of the whole process, in bytes.
+    Process(usize),
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MemoryLimit::Instance(limit) => {
+                write!(f, "it was refused memory at its limit of {limit} bytes, flag `--maxMemory`")
+            }
+            MemoryLimit::Process(limit) => {
+                write!(
+                    f,
+                    "it was refused memory: the process is at its limit of {limit} bytes, flag `--maxTotalMemory`"
+                )
+            }
+        }
+    }
 }
 
 /// Whose fault a [`CallError`] is.
@@ -161,7 +205,7 @@ impl CallError {
     pub fn fault(&self) -> Fault {
         match self {
             CallError::ArgumentTooLarge { .. } => Fault::Caller,
-            CallError::Deadline(_) => Fault::Slow,
+            CallError::Deadline(_) | CallError::StartDeadline(_) => Fault::Slow,
             CallError::Busy(_) => Fault::Load,
             CallError::Runner(_) => Fault::Runner,
             CallError::Start(error) => error.fault(),
@@ -212,14 +256,31 @@ impl fmt::Display for CallError {
             CallError::ResultTooLarge { limit, found } => {
                 write!(f, "the module's result has {found} bytes, the limit is {limit} (flag `--maxResult`)")
             }
-            CallError::Busy(busy) => f.write_str(match busy.reason {
-                BusyReason::QueueFull => "too many calls wait for this function",
-                BusyReason::QueueTimeout => "no instance of this function became free in time",
-                BusyReason::BackOff => "the function failed to start and is tried again later",
-                BusyReason::Stopping => "the function is being stopped",
-            }),
+            CallError::Busy(busy) => busy.reason.fmt(f),
             CallError::Start(error) => write!(f, "the module could not be started: {error}"),
+            CallError::StartDeadline(limit) => {
+                write!(f, "the start exceeded its time limit of {limit:?} (flag `--startTimeout`)")
+            }
             CallError::Runner(what) => f.write_str(what),
+        }
+    }
+}
+
+impl fmt::Display for BusyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BusyReason::QueueFull(limit) => {
+                write!(f, "too many calls wait for this function: the limit is {limit} (flag `--maxQueue`)")
+            }
+            BusyReason::QueueTimeout(limit) => {
+                write!(f, "no instance of this function became free within {limit:?} (flag `--queueTimeout`)")
+            }
+            BusyReason::Instances(limit) => {
+                write!(f, "all {limit} instances of the server are in use (flag `--maxInstances`)")
+            }
+            BusyReason::Memory(full) => write!(f, "there is no room for a new instance: {full}"),
+            BusyReason::BackOff => f.write_str("the function failed to start and is tried again later"),
+            BusyReason::Stopping => f.write_str("the function is being stopped"),
         }
     }
 }
@@ -228,7 +289,7 @@ impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the module trapped: {}", self.message)?;
         if let Some(limit) = self.memory_refused {
-            write!(f, " (it was refused memory at its limit of {limit} bytes, flag `--maxMemory`)")?;
+            write!(f, " ({limit})")?;
         }
         Ok(())
     }

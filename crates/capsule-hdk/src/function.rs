@@ -7,31 +7,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capsule_abi::names;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::call::{Answer, Call, Kind};
 use crate::capabilities::Capabilities;
-use crate::engine::Engine;
-use crate::error::{Busy, BusyReason, CallError, LoadError, LoadErrorKind};
-use crate::exports::Exports;
-use crate::host::{Extensions, Surroundings};
-use crate::instance::{Instance, Started, State};
+use crate::error::{BusyReason, CallError, LoadError, LoadErrorKind};
+use crate::files::DiskUse;
+use crate::host::Extensions;
+use crate::instance::Instance;
 use crate::instances::{Acquired, Instances, Slot};
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::link::Host;
 use crate::module::{Module, check_exports};
-use crate::output::{Buffering, DirectOutput, Output, OutputBuffer};
+use crate::output::{Buffering, DirectOutput, Output};
+use crate::place::Place;
 use crate::slices::{self, HangUp, Lane, Lost, Running, within};
-use crate::stats::{Counters, Stats};
+use crate::stats::Stats;
+use crate::template::Template;
 
 /// Instances beyond the first are let go when nobody used them for this long.
 const IDLE: Duration = Duration::from_secs(30);
 /// `OnStop` may take this long.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
-
-/// Bytes of a page of linear memory.
-const WASM_PAGE: u64 = 64 * 1024;
 
 /// Which instances serve the calls of a function, and so what a global variable of the module means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +70,8 @@ pub struct FunctionConfig {
     pub output: Arc<dyn Output>,
     /// In which portions.
     pub buffering: Buffering,
+    /// What its files have grown by so far. A runner that ends a function and makes it again hands the same one in.
+    pub disk_use: DiskUse,
 }
 
 impl FunctionConfig {
@@ -86,6 +85,7 @@ impl FunctionConfig {
             extensions: Extensions::default(),
             output: Arc::new(DirectOutput),
             buffering: Buffering::default(),
+            disk_use: DiskUse::default(),
         }
     }
 }
@@ -103,17 +103,6 @@ struct Inner {
     takes_requests: bool,
     instances: Arc<Instances>,
     lane: Arc<Lane>,
-}
-
-/// Everything that an instance is made from.
-pub(crate) struct Template {
-    pub(crate) engine: Engine,
-    pre: wasmtime::InstancePre<State>,
-    exports: Exports,
-    pub(crate) surroundings: Arc<Surroundings>,
-    output: Arc<dyn Output>,
-    buffering: Buffering,
-    counters: Arc<Counters>,
 }
 
 impl Function {
@@ -150,12 +139,14 @@ impl Function {
         problems.extend(host.check_imports(module));
         let contract = config.contract;
         let queue = config.limits.queue;
-        let template = Template::new(host, module, config, false, problems)?;
+        let most = host.engine().max_instances();
         let slots = match contract {
-            Contract::Instances(count) => count.clamp(1, template.engine.max_instances()),
-            Contract::Fresh => template.engine.max_instances(),
+            Contract::Instances(count) => count.clamp(1, most),
+            Contract::Fresh => most,
         };
-        let instances = Instances::new(slots, queue, Arc::clone(&template.counters), template.engine.clone());
+        let template = Template::new(host, module, config, slots, false, problems)?;
+        let counters = Arc::clone(&template.surroundings.counters);
+        let instances = Instances::new(slots, queue, counters, template.engine.clone());
         let lane = Arc::new(Lane::new(template.engine.long()));
         let takes_requests = module.exports(names::CALL_HANDLE_REQUEST);
         let inner = Inner { template, module: module.clone(), contract, takes_requests, instances, lane };
@@ -201,7 +192,7 @@ impl Function {
         };
         // What an instance has seen is counted where it ends, also when nobody waits for it any more.
         if let Err(CallError::ArgumentTooLarge { .. } | CallError::Busy(_)) = &result {
-            self.inner.template.counters.count(&result);
+            self.inner.template.surroundings.counters.count(&result);
         }
         result
     }
@@ -292,7 +283,12 @@ impl Function {
 
     /// The counters now.
     pub fn stats(&self) -> Stats {
-        self.inner.template.counters.snapshot()
+        self.inner.template.surroundings.counters.snapshot()
+    }
+
+    /// Counts that a limit was met which is the runner's to keep, such as that of a body, for [`Stats::hits`].
+    pub fn hit(&self, limit: Limit) {
+        self.inner.template.surroundings.counters.hit(limit);
     }
 
     /// The module behind it.
@@ -316,10 +312,11 @@ impl Inner {
         now: Instant,
     ) -> Result<Answer, CallError> {
         // Waited for before the call's own time begins.
-        let (place, now) = if slot.is_vacant() {
-            (Some(Box::pin(self.template.place(patience)).await?), Instant::now())
+        let (slot, place, now) = if slot.is_vacant() {
+            let (slot, place) = Box::pin(self.settle(slot, patience)).await?;
+            (slot, place, Instant::now())
         } else {
-            (None, now)
+            (slot, None, now)
         };
         let timeout = self.template.surroundings.limits.call_timeout.map(|limit| now + limit);
         let wanted = call.as_ref().and_then(|call| call.deadline);
@@ -337,15 +334,31 @@ impl Inner {
         }
     }
 
+    /// What a call with a vacant slot runs in: a place for a new instance, or an instance that came free while it waited for one.
+    async fn settle(&self, slot: Slot, patience: Duration) -> Result<(Slot, Option<Place>), CallError> {
+        if let Some(place) = Place::now(&self.template.engine, &self.template.needs) {
+            return Ok((slot, Some(place)));
+        }
+        let mut place = pin!(self.template.place(patience));
+        if let Some(turn) = self.instances.join().map_err(CallError::Busy)? {
+            tokio::select! {
+                biased;
+                place = &mut place => return Ok((slot, Some(place?))),
+                free = turn.wait(patience) => match free {
+                    Ok(free) if !free.is_vacant() => return Ok((free, None)),
+                    Err(busy) if busy.reason == BusyReason::Stopping => return Err(CallError::Busy(busy)),
+                    // None came free; the memory may.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        Ok((slot, Some(place.await?)))
+    }
+
     /// The slot with a new instance in it.
-    async fn furnish(
-        &self,
-        mut slot: Slot,
-        place: OwnedSemaphorePermit,
-        deadline: Option<Instant>,
-    ) -> Result<Slot, CallError> {
+    async fn furnish(&self, mut slot: Slot, place: Place, deadline: Option<Instant>) -> Result<Slot, CallError> {
         slot.begin();
-        match self.template.make(deadline, place).await {
+        match self.template.make_in_time(deadline, place).await {
             Ok(instance) => {
                 slot.fill(instance);
                 Ok(slot)
@@ -370,6 +383,36 @@ impl Inner {
         } else {
             self.template.engine.bury(instance);
         }
+    }
+
+    /// Ends an instance that has served as many calls as it may, and puts a new one in its place, which was the old one's: it need
+    /// not be waited for. One after the other, so that the new one finds what `OnStop` leaves for it; calls that come
+    /// meanwhile wait in the queue.
+    fn renew(self: &Arc<Self>, mut slot: Slot) {
+        let Some(mut instance) = slot.take_instance() else { return };
+        let inner = Arc::clone(self);
+        self.template.surroundings.io.spawn(async move {
+            let place = instance.give_up_place(&inner.template.needs);
+            inner.template.surroundings.counters.recycle();
+            inner.end(instance).await;
+            let Some(place) = place.filter(|_| !inner.instances.is_stopping()) else { return };
+            let deadline = inner.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
+            let future = Box::pin({
+                let inner = Arc::clone(&inner);
+                async move {
+                    let _active = inner.template.engine.ticker().activate();
+                    match inner.furnish(slot, place, deadline).await {
+                        Ok(slot) => slot.give_back(),
+                        Err(error) => {
+                            let function = &*inner.template.surroundings.name;
+                            tracing::warn!(function, "no instance in the place of one that served its calls: {error}");
+                        }
+                    }
+                }
+            });
+            // What becomes of it is in the slot.
+            let _ = Running::new(&inner.lane, HangUp::RunOn, deadline, future).await;
+        });
     }
 
     /// `OnStop` with its own limit, then the end.
@@ -432,20 +475,22 @@ impl Serving {
     async fn serve(
         self,
         mut slot: Slot,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         mut call: Option<Box<Call>>,
     ) -> Result<Answer, CallError> {
-        let (inner, deadline) = (&self.inner, self.deadline);
+        // Dropped before the slot: whoever gets that next finds the call counted.
+        let serving = self;
+        let (inner, deadline) = (&serving.inner, serving.deadline);
         let _active = inner.template.engine.ticker().activate();
         if let Some(place) = place {
             // In a box: its future is large, and the one of every call would be with it.
             slot = match Box::pin(inner.furnish(slot, place, deadline)).await {
                 Ok(slot) => slot,
-                Err(error) => return self.count(Err(error)),
+                Err(error) => return serving.count(Err(error)),
             };
         }
         let Some(instance) = slot.instance() else {
-            return self.count(Err(CallError::Runner("a slot lost its instance".into())));
+            return serving.count(Err(CallError::Runner("a slot lost its instance".into())));
         };
         if instance.is_large() {
             slices::leave_inline().await;
@@ -457,14 +502,19 @@ impl Serving {
                 within(deadline, pin!(running)).await.unwrap_or_else(|| Err(inner.template.deadline_error()))
             }
         };
-        let result = self.count(result);
+        let result = serving.count(result);
         let output = instance.output();
         if !output.is_finished() && within(deadline, Box::pin(output.finish())).await.is_none() {
             tracing::warn!(function = inner.template.surroundings.name, "output of the call waits: nobody reads it");
         }
         let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);
+        let is_worn = instance.is_worn();
         if sound && inner.contract != Contract::Fresh {
-            slot.give_back();
+            if is_worn {
+                inner.renew(slot);
+            } else {
+                slot.give_back();
+            }
             inner.trim_later();
         } else if sound {
             inner.retire(slot);
@@ -475,7 +525,7 @@ impl Serving {
 
     fn count(&self, result: Result<Answer, CallError>) -> Result<Answer, CallError> {
         if !self.is_counted.swap(true, Ordering::Relaxed) {
-            self.inner.template.counters.count(&result);
+            self.inner.template.surroundings.counters.count(&result);
         }
         result
     }
@@ -491,97 +541,6 @@ impl Drop for Serving {
             drop(self.count(Err(CallError::Runner("the call panicked".into()))));
         } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(self.count(Err(self.inner.template.deadline_error())));
-        }
-    }
-}
-
-impl Template {
-    /// Checks and links; `problems` are those that are known already.
-    pub(crate) fn new(
-        host: &Host,
-        module: &Module,
-        config: FunctionConfig,
-        command: bool,
-        problems: Vec<String>,
-    ) -> Result<Template, LoadError> {
-        if !problems.is_empty() {
-            let message = format!("module `{}` does not fit: {}", module.name(), problems.join("; "));
-            return Err(LoadError::new(LoadErrorKind::Interface, message).with_hint(
-                "the ABI is described in docs/abi.md; the module may need a newer runner, or to be built anew",
-            ));
-        }
-        let pages = module.wasm().resources_required().max_initial_memory_size.unwrap_or(0);
-        let needed = pages.saturating_mul(WASM_PAGE);
-        if needed > config.limits.memory as u64 {
-            return Err(LoadError::new(
-                LoadErrorKind::Limit,
-                format!(
-                    "module `{}` needs {needed} bytes of memory, the limit is {}",
-                    module.name(),
-                    config.limits.memory
-                ),
-            )
-            .with_hint("raise it with `--maxMemory`"));
-        }
-        let pre = host.link(module).map_err(|error| {
-            LoadError::new(LoadErrorKind::Interface, format!("module `{}`: {error:#}", module.name()))
-        })?;
-        let surroundings = Surroundings {
-            name: config.name,
-            limits: config.limits,
-            capabilities: config.capabilities,
-            extensions: config.extensions,
-            command,
-            io: tokio::runtime::Handle::current(),
-        };
-        Ok(Template {
-            engine: host.engine().clone(),
-            pre,
-            exports: Exports::of(module.wasm()),
-            surroundings: Arc::new(surroundings),
-            output: config.output,
-            buffering: config.buffering,
-            counters: Arc::default(),
-        })
-    }
-
-    fn deadline_error(&self) -> CallError {
-        CallError::Deadline(self.surroundings.limits.call_timeout.unwrap_or_default())
-    }
-
-    /// A place for an instance among those of the engine.
-    pub(crate) async fn place(&self, patience: Duration) -> Result<OwnedSemaphorePermit, CallError> {
-        let places = Arc::clone(self.engine.instances());
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            return Ok(place);
-        }
-        match within(Some(Instant::now() + patience), places.acquire_owned()).await {
-            Some(Ok(place)) => Ok(place),
-            _ => {
-                let retry_after = Duration::from_secs(1);
-                Err(CallError::Busy(Busy { reason: BusyReason::QueueTimeout, retry_after }))
-            }
-        }
-    }
-
-    /// An instance, or the end of a command.
-    pub(crate) async fn start(
-        &self,
-        deadline: Option<Instant>,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Started, CallError> {
-        let output = Arc::new(OutputBuffer::new(Arc::clone(&self.output), self.buffering));
-        let (pre, exports, surroundings) = (&self.pre, &self.exports, &self.surroundings);
-        let started = Instance::start(pre, exports, surroundings, Arc::clone(&output), deadline, &self.counters, place);
-        let started = within(deadline, started).await.unwrap_or_else(|| Err(self.deadline_error()));
-        output.finish_now();
-        started
-    }
-
-    async fn make(&self, deadline: Option<Instant>, place: OwnedSemaphorePermit) -> Result<Box<Instance>, CallError> {
-        match self.start(deadline, place).await? {
-            Started::Serving(instance) => Ok(instance),
-            Started::Finished(code) => Err(CallError::Exit(code)),
         }
     }
 }

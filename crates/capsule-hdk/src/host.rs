@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use capsule_abi::names;
@@ -26,8 +27,12 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::capabilities::Capabilities;
-use crate::limits::Limits;
+use crate::files::{Blocking, Disk};
+use crate::held::{Held, HostMemory};
+use crate::limits::{Limit, Limits};
 use crate::output::{OutputBuffer, Stream};
+use crate::stacks::SpareStacks;
+use crate::stats::Counters;
 
 /// How the answer of a host function reaches the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,6 +252,12 @@ pub(crate) struct Surroundings {
     pub(crate) command: bool,
     /// Where host functions wait when the guest runs in the pool for long calls.
     pub(crate) io: tokio::runtime::Handle,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) host_memory: Arc<HostMemory>,
+    /// The function's share of the threads for work that blocks.
+    pub(crate) blocking: Blocking,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) stacks: SpareStacks,
 }
 
 /// On whose behalf a host function runs. Cheap to clone.
@@ -258,6 +269,8 @@ pub struct HostContext {
     /// Not kept alive by an instance that waits for its next call.
     pub(crate) companion: Option<Weak<dyn Any + Send + Sync>>,
     pub(crate) deadline: Option<Instant>,
+    /// Files that the instance has open.
+    pub(crate) open_files: Arc<AtomicUsize>,
 }
 
 impl HostContext {
@@ -296,9 +309,59 @@ impl HostContext {
         self.deadline
     }
 
+    /// Threads for work that blocks, such as files and names: the function's share.
+    pub fn blocking(&self) -> &Blocking {
+        &self.surroundings.blocking
+    }
+
+    /// Counts bytes that a host function holds for the guest, until the answer is dropped. What it answers in the end is
+    /// counted without this.
+    ///
+    /// # Errors
+    /// A text for the guest when the host would hold more than [`Limits::host_memory`] for the function.
+    pub fn hold(&self, bytes: usize) -> Result<Held, String> {
+        self.surroundings.host_memory.hold(bytes)
+    }
+
+    /// Counts that a limit was met, for [`Stats::hits`](crate::Stats::hits).
+    pub fn hit(&self, limit: Limit) {
+        self.surroundings.counters.hit(limit);
+    }
+
+    /// Counts a file that a host function opens, until the answer is dropped.
+    pub(crate) fn count_file(&self) -> Result<CountedFile, String> {
+        let limit = self.limits().files;
+        CountedFile::new(&self.open_files, limit).ok_or_else(|| {
+            self.hit(Limit::Files);
+            format!("{limit} files are open (flag `--maxFiles`)")
+        })
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<Disk> {
+        &self.surroundings.disk
+    }
+
     /// Prints on behalf of the guest: `parts` one after the other, with the guest's own lines and in their order.
     pub fn print(&self, stream: Stream, parts: &[&[u8]]) {
         self.output.write(stream, parts);
+    }
+}
+
+/// A file among those that an instance has open.
+#[derive(Debug)]
+pub(crate) struct CountedFile(Arc<AtomicUsize>);
+
+impl CountedFile {
+    /// None when there are as many already.
+    pub(crate) fn new(open: &Arc<AtomicUsize>, limit: usize) -> Option<CountedFile> {
+        let counted = open.fetch_update(Relaxed, Relaxed, |count| (count < limit).then_some(count + 1));
+        counted.ok().map(|_| CountedFile(Arc::clone(open)))
+    }
+}
+
+impl Drop for CountedFile {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -11,19 +11,18 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
 use crate::call::{Answer, Call, Companion, Kind};
+use crate::ceiling::Reservation;
 use crate::error::{CallError, Trap};
 use crate::exports::{self, Exports};
 use crate::host::{HostContext, Surroundings};
 use crate::limits::Limiter;
 use crate::output::OutputBuffer;
+use crate::place::{Needs, Place};
 use crate::slices::{self, AtTick};
 use crate::stats::{Census, Counters};
-use crate::wasi;
+use crate::wasi::Wasi;
 
 /// Room of the argument buffer that an instance keeps from call to call.
 const KEPT_ARGUMENT: u32 = 1 << 20;
@@ -32,7 +31,7 @@ const LEAST_ARGUMENT: u32 = 1 << 10;
 
 /// What an instance's store carries.
 pub(crate) struct State {
-    wasi: WasiP1Ctx,
+    wasi: Wasi,
     pub(crate) context: HostContext,
     /// Known once the module is instantiated.
     pub(crate) guest: Option<GuestExports>,
@@ -46,23 +45,17 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(
-        context: HostContext,
-        io: tokio::runtime::Handle,
-        engine: &wasmtime::Engine,
-    ) -> Result<State, String> {
-        let wasi = wasi::context(&context.surroundings.capabilities, &context.output)?;
-        let limiter = Limiter::new(&context.surroundings.limits, engine);
-        Ok(State { wasi, context, guest: None, limiter, depth: 0, debt: 0, io })
+    /// With the memory that is reserved for the instance, of which `growing` bytes are for what can grow.
+    fn new(context: HostContext, engine: &wasmtime::Engine, memory: Reservation, growing: usize) -> State {
+        let HostContext { surroundings, output, open_files, .. } = &context;
+        let wasi = Wasi::new(surroundings, output, open_files);
+        let limiter = Limiter::new(surroundings, engine, memory, growing);
+        let io = surroundings.io.clone();
+        State { wasi, context, guest: None, limiter, depth: 0, debt: 0, io }
     }
 
-    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+    pub(crate) fn wasi(&mut self) -> &mut Wasi {
         &mut self.wasi
-    }
-
-    /// As many random bytes.
-    pub(crate) fn random(&mut self, count: u64) -> wasmtime::Result<Vec<u8>> {
-        self.wasi.ctx().ctx.random().get_random_bytes(count)
     }
 }
 
@@ -129,8 +122,15 @@ pub(crate) struct Instance {
     /// When it last became free.
     pub(crate) idle_since: Instant,
     census: Census,
-    /// Its place among the instances of the engine, given back when it is dropped.
-    _permit: OwnedSemaphorePermit,
+    /// Calls that it may still serve.
+    calls_left: u64,
+    /// Bytes of memory past which it is replaced.
+    worn_memory: usize,
+    /// Its memory has grown past that.
+    is_swollen: bool,
+    /// Its place among the instances of the engine, given back when it is dropped. What it takes of the process's memory is with
+    /// its limiter.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The buffer from `malloc` that an instance keeps for arguments.
@@ -157,19 +157,25 @@ impl Instance {
         surroundings: &Arc<Surroundings>,
         output: Arc<OutputBuffer>,
         deadline: Option<Instant>,
-        counters: &Arc<Counters>,
-        permit: OwnedSemaphorePermit,
+        Place { permit, memory }: Place,
+        needs: &Needs,
     ) -> Result<Started, CallError> {
-        let context =
-            HostContext { surroundings: Arc::clone(surroundings), output, request_id: None, companion: None, deadline };
+        let context = HostContext {
+            surroundings: Arc::clone(surroundings),
+            output,
+            request_id: None,
+            companion: None,
+            deadline,
+            open_files: Arc::default(),
+        };
         let engine = pre.module().engine();
-        let state = State::new(context, surroundings.io.clone(), engine).map_err(CallError::Runner)?;
-        let mut store = Store::new(engine, state);
+        let mut store = Store::new(engine, State::new(context, engine, memory, needs.growing()));
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| at_tick(context.data().context.deadline));
         match begin(&mut store, pre, exports).await {
             Ok(instance) => {
+                let counters = &surroundings.counters;
                 Ok(Started::Serving(Box::new(Instance::serving(store, instance, exports, counters, permit))))
             }
             Err(error) => match (error.downcast_ref::<I32Exit>(), surroundings.command) {
@@ -199,6 +205,8 @@ impl Instance {
             exports.on_stop,
         ]
         .map(&mut function);
+        let limits = store.data().context.limits();
+        let (calls_left, worn_memory) = (limits.calls.unwrap_or(u64::MAX), limits.worn_memory());
         // The signatures were checked when the module was linked; a plain command may use these names for anything.
         let mut serving = Instance {
             memory,
@@ -214,9 +222,15 @@ impl Instance {
             argument: ArgumentBuffer::default(),
             idle_since: Instant::now(),
             census: Census::enter(counters),
-            _permit: permit,
+            calls_left,
+            worn_memory,
+            is_swollen: false,
+            permit: Some(permit),
         };
-        serving.census.memory(serving.memory_size());
+        let size = serving.memory_size();
+        serving.census.memory(size);
+        // One that begins like that would be replaced after every call.
+        serving.worn_memory = worn_memory.max(size);
         serving
     }
 
@@ -259,7 +273,9 @@ impl Instance {
             }
         };
         let packed = Packed::from_u64(called.map_err(|error| classify(&self.store, &error))?);
-        self.census.memory(self.memory_size());
+        let size = self.memory_size();
+        self.census.memory(size);
+        self.is_swollen |= size > self.worn_memory;
         let result = if kind == Kind::Request { self.exchanged(packed) } else { self.result(packed) };
         if self.argument.capacity > KEPT_ARGUMENT {
             Box::pin(self.release_argument()).await?;
@@ -272,6 +288,18 @@ impl Instance {
         self.prepare(None, None, Some(deadline));
         let Some(on_stop) = self.on_stop.clone() else { return Ok(()) };
         on_stop.call_async(&mut self.store, ()).await.map_err(|error| classify(&self.store, &error))
+    }
+
+    /// True when it has served as many calls as it may, or its memory has grown too much for one that is to be replaced.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.calls_left == 0 || self.is_swollen
+    }
+
+    /// The place for the one that follows it. The memory that it takes beyond what a new one needs is given back with the rest
+    /// of it.
+    pub(crate) fn give_up_place(&mut self, needs: &Needs) -> Option<Place> {
+        let permit = self.permit.take()?;
+        Some(Place { permit, memory: self.store.data_mut().limiter.reservation.split(needs.sum()) })
     }
 
     /// True when the module wants to hear of its end.
@@ -289,9 +317,10 @@ impl Instance {
         state.context.request_id = request_id;
         state.context.companion = companion.map(Companion::downgrade);
         state.context.deadline = deadline;
-        state.limiter.refused = false;
+        state.limiter.refused = None;
         state.depth = 0;
         self.store.set_epoch_deadline(1);
+        self.calls_left = self.calls_left.saturating_sub(1);
     }
 
     /// Writes what the call gives into the guest's memory, and says where its two parts lie.
@@ -347,18 +376,10 @@ impl Instance {
         let pointer = pointer.map_err(|error| classify(&self.store, &error))?;
         let inside = Packed { pointer, length: size }.range(self.memory_size()).is_some();
         if pointer == 0 || !inside {
-            let refused = if self.store.data().limiter.refused {
-                format!(" (it was refused memory at its limit of {} bytes, flag `--maxMemory`)", self.limit())
-            } else {
-                String::new()
-            };
+            let refused = self.store.data().limiter.refused.map(|limit| format!(" ({limit})")).unwrap_or_default();
             return Err(CallError::Protocol(format!("`{name}` answered {pointer:#x} for {size} bytes{refused}")));
         }
         Ok(pointer)
-    }
-
-    fn limit(&self) -> usize {
-        self.store.data().context.limits().memory
     }
 
     async fn release_argument(&mut self) -> Result<(), CallError> {
@@ -486,11 +507,7 @@ fn classify(store: &Store<State>, error: &wasmtime::Error) -> CallError {
     if let Some(function) = frames.first().and_then(wasmtime::FrameInfo::func_name) {
         message.push_str(&format!(" in `{}`", printable(function)));
     }
-    CallError::Trap(Trap {
-        message,
-        backtrace: shown(frames),
-        memory_refused: state.limiter.refused.then_some(limits.memory),
-    })
+    CallError::Trap(Trap { message, backtrace: shown(frames), memory_refused: state.limiter.refused })
 }
 
 /// Characters of a name that is shown.

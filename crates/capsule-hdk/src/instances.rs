@@ -43,13 +43,28 @@ struct Ledger {
     idle: Vec<Box<Instance>>,
     /// Slots in use, those of `idle` included.
     slots: usize,
-    waiters: VecDeque<oneshot::Sender<Result<Slot, Busy>>>,
+    waiters: VecDeque<Waiter>,
     /// Instances that failed to start since one last started.
     failures: u32,
     retry_at: Option<Instant>,
     stopping: bool,
     /// A task looks after the free instances.
     trimming: bool,
+}
+
+/// A place in the queue.
+struct Waiter {
+    arrival: oneshot::Sender<Result<Slot, Busy>>,
+    /// It has a slot, and waits for an instance alone.
+    has_slot: bool,
+}
+
+impl Ledger {
+    /// The first in the queue who wants a slot with an instance, or one without.
+    fn next_waiter(&mut self, with_instance: bool) -> Option<Waiter> {
+        let index = if with_instance { 0 } else { self.waiters.iter().position(|waiter| !waiter.has_slot)? };
+        self.waiters.remove(index)
+    }
 }
 
 impl Instances {
@@ -70,24 +85,40 @@ impl Instances {
         if let Some(instance) = ledger.idle.pop() {
             return Ok(Acquired::Now(self.slot(Some(instance))));
         }
-        if ledger.slots < self.max {
+        // Where functions share the engine, one waits for an instance of its own rather than take more than its part.
+        if ledger.slots < self.max && self.engine.has_share(ledger.slots) {
             let now = Instant::now();
             if let Some(retry_at) = ledger.retry_at.filter(|retry_at| *retry_at > now) {
                 return Err(busy(BusyReason::BackOff, retry_at - now));
             }
             ledger.slots += 1;
+            self.engine.slot_taken();
             return Ok(Acquired::Now(self.slot(None)));
         }
+        match self.queue_up(&mut ledger, false) {
+            Some(turn) => Ok(Acquired::InTurn(turn)),
+            None => Err(busy(BusyReason::QueueFull(self.queue), RETRY)),
+        }
+    }
+
+    /// A place in the queue for one who holds a vacant slot and may have to wait long for an instance in it; none when there is no
+    /// room in the queue.
+    pub(crate) fn join(self: &Arc<Self>) -> Result<Option<Turn>, Busy> {
+        let mut ledger = self.lock();
+        if ledger.stopping { Err(busy(BusyReason::Stopping, RETRY)) } else { Ok(self.queue_up(&mut ledger, true)) }
+    }
+
+    fn queue_up(self: &Arc<Self>, ledger: &mut Ledger, has_slot: bool) -> Option<Turn> {
         if ledger.waiters.len() >= self.queue {
             // Some of them may have gone away.
-            ledger.waiters.retain(|waiter| !waiter.is_closed());
+            ledger.waiters.retain(|waiter| !waiter.arrival.is_closed());
         }
         if ledger.waiters.len() >= self.queue {
-            return Err(busy(BusyReason::QueueFull, RETRY));
+            return None;
         }
         let (sender, arrival) = oneshot::channel();
-        ledger.waiters.push_back(sender);
-        Ok(Acquired::InTurn(Turn { instances: Arc::clone(self), arrival }))
+        ledger.waiters.push_back(Waiter { arrival: sender, has_slot });
+        Some(Turn { instances: Arc::clone(self), arrival })
     }
 
     fn slot(self: &Arc<Self>, instance: Option<Box<Instance>>) -> Slot {
@@ -97,8 +128,8 @@ impl Instances {
     /// Takes a slot back with what is in it, and hands it on.
     fn put_back(self: &Arc<Self>, mut instance: Option<Box<Instance>>) {
         let mut ledger = self.lock();
-        while let Some(waiter) = ledger.waiters.pop_front() {
-            match waiter.send(Ok(self.slot(instance))) {
+        while let Some(waiter) = ledger.next_waiter(instance.is_some()) {
+            match waiter.arrival.send(Ok(self.slot(instance))) {
                 Ok(()) => return,
                 Err(Ok(mut refused)) => {
                     // Taken apart, so that its drop does not come back here.
@@ -110,7 +141,10 @@ impl Instances {
         }
         match instance {
             Some(instance) => ledger.idle.push(instance),
-            None => ledger.slots -= 1,
+            None => {
+                ledger.slots -= 1;
+                self.engine.slots_left(1);
+            }
         }
         let stopping = ledger.stopping;
         drop(ledger);
@@ -123,12 +157,13 @@ impl Instances {
     fn start_failed(&self) {
         let mut ledger = self.lock();
         ledger.slots -= 1;
+        self.engine.slots_left(1);
         let pause = FIRST_PAUSE.saturating_mul(1 << ledger.failures.min(16)).min(LONGEST_PAUSE);
         ledger.failures += 1;
         ledger.retry_at = Some(Instant::now() + pause);
         if ledger.slots == 0 {
             for waiter in std::mem::take(&mut ledger.waiters) {
-                let _ = waiter.send(Err(busy(BusyReason::BackOff, pause)));
+                let _ = waiter.arrival.send(Err(busy(BusyReason::BackOff, pause)));
             }
         }
         drop(ledger);
@@ -169,6 +204,11 @@ impl Instances {
         !ledger.trimming
     }
 
+    /// Whether the function is being stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
     /// Slots in use, free instances included.
     pub(crate) fn slots(&self) -> usize {
         self.lock().slots
@@ -182,7 +222,7 @@ impl Instances {
             let mut ledger = self.lock();
             ledger.stopping = true;
             for waiter in std::mem::take(&mut ledger.waiters) {
-                let _ = waiter.send(Err(busy(BusyReason::Stopping, RETRY)));
+                let _ = waiter.arrival.send(Err(busy(BusyReason::Stopping, RETRY)));
             }
         }
         loop {
@@ -190,11 +230,18 @@ impl Instances {
                 let mut ledger = self.lock();
                 if ledger.slots == ledger.idle.len() || Instant::now() >= deadline {
                     ledger.slots -= ledger.idle.len();
+                    self.engine.slots_left(ledger.idle.len());
                     return std::mem::take(&mut ledger.idle);
                 }
             }
             within(Some(deadline), self.quiet.notified()).await;
         }
+    }
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        self.engine.slots_left(self.lock().slots);
     }
 }
 
@@ -224,7 +271,7 @@ impl Turn {
             Some(Ok(granted)) => granted,
             // The ledger never drops a waiter without a word; an end of the process does.
             Some(Err(_)) => Err(busy(BusyReason::Stopping, RETRY)),
-            None => Err(busy(BusyReason::QueueTimeout, RETRY)),
+            None => Err(busy(BusyReason::QueueTimeout(patience), RETRY)),
         }
     }
 }

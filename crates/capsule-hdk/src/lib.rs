@@ -40,11 +40,15 @@
 mod cache;
 mod call;
 mod capabilities;
+mod ceiling;
 mod command;
+mod compiler;
 mod engine;
 mod error;
 mod exports;
+mod files;
 mod function;
+mod held;
 mod host;
 mod instance;
 mod instances;
@@ -52,22 +56,30 @@ mod limits;
 mod link;
 mod module;
 mod output;
+mod place;
 mod reaper;
 mod slices;
+mod source;
+mod stacks;
 mod stats;
+mod template;
 mod ticker;
 mod wasi;
 
 pub use call::{Answer, Call, Kind};
 pub use capabilities::{Capabilities, Folder, Network, Reach};
+pub use ceiling::{Ceiling, Full, Reservation};
 pub use command::Command;
+pub use compiler::{CompileCommand, Compiler, compile_for_parent};
 pub use engine::{Engine, EngineConfig};
-pub use error::{Busy, BusyReason, CallError, Fault, LoadError, LoadErrorKind, Trap};
+pub use error::{Busy, BusyReason, CallError, Fault, LoadError, LoadErrorKind, MemoryLimit, Trap};
+pub use files::{Blocking, DiskUse};
 pub use function::{Contract, Function, FunctionConfig};
+pub use held::Held;
 pub use host::{
     Extensions, GuestMemory, HostContext, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType,
 };
-pub use limits::Limits;
+pub use limits::{Limit, Limits};
 pub use link::Host;
 pub use module::Module;
 pub use output::{Buffering, DirectOutput, MemoryOutput, Output, ProcessOutput, Stream};

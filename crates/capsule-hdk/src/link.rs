@@ -10,10 +10,13 @@ use wasmtime::{Caller, ExternType, FuncType, Linker, Val, ValType};
 
 use crate::engine::Engine;
 use crate::error::{LoadError, LoadErrorKind};
+use crate::held::{Held, SMALL};
 use crate::host::{GuestMemory, Handler, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType, range};
 use crate::instance::{GuestExports, HostFault, State, printable};
+use crate::limits::Limit;
 use crate::module::{Module, same, signature};
 use crate::slices;
+use crate::wasi;
 
 /// Calls of the guest within calls of the host within calls of the guest: at most this deep.
 const MAX_DEPTH: u8 = 4;
@@ -25,11 +28,6 @@ const TICK: usize = 1 << 20;
 const CALL: usize = 512;
 /// What one costs that may wait, and may as well answer at once.
 const WAITING_CALL: usize = TICK / 16;
-/// The module of WASI preview 1, and the function of it that is not taken as it is.
-const WASI: &str = "wasi_snapshot_preview1";
-const RANDOM_GET: &str = "random_get";
-/// Random bytes that are made in one step.
-const RANDOM: usize = 64 << 10;
 
 /// The host functions of a runner, linked for the engine. One serves all functions.
 #[derive(Clone)]
@@ -152,12 +150,7 @@ fn raw_type(engine: &wasmtime::Engine, params: &[ValueType], results: &[ValueTyp
 
 fn linker(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, State::wasi)?;
-    linker.allow_shadowing(true);
-    linker.func_wrap_async(WASI, RANDOM_GET, |mut caller, (pointer, length)| {
-        Box::new(async move { random(&mut caller, pointer, length).await })
-    })?;
-    linker.allow_shadowing(false);
+    wasi::link(&mut linker)?;
     for function in functions.iter() {
         match &function.handler {
             Handler::Raw { params, results, .. } => link_raw(&mut linker, function, params, results)?,
@@ -167,20 +160,6 @@ fn linker(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Res
         }
     }
     Ok(linker)
-}
-
-/// `random_get` of WASI, in steps between which the guest gives way: all others of WASI that answer at once do little.
-async fn random(caller: &mut Caller<'_, State>, pointer: u32, length: u32) -> wasmtime::Result<u32> {
-    let fault = |what: String| HostFault { function: RANDOM_GET.into(), what };
-    let memory = guest(caller)?.memory;
-    for start in range(pointer, length, memory.data_size(&mut *caller)).map_err(fault)?.step_by(RANDOM) {
-        pay(caller, RANDOM).await;
-        let (bytes, state) = memory.data_and_store_mut(&mut *caller);
-        let end = bytes.len().min(start + RANDOM).min(pointer as usize + length as usize);
-        let random = state.random((end - start) as u64)?;
-        bytes[start..end].copy_from_slice(&random);
-    }
-    Ok(0)
 }
 
 /// A host function as its import calls it.
@@ -247,6 +226,8 @@ async fn run(
     let call = if matches!(handler, Handler::Waiting { .. }) { WAITING_CALL } else { CALL };
     let lengths = pairs.chunks_exact(2).map(|pair| pair[1] as usize);
     pay(&mut caller, lengths.fold(call, usize::saturating_add)).await;
+    // Held until the answer is the guest's: copies of the inputs, and printed lines that wait.
+    let mut held: Option<Held> = None;
     let (answer, limit) = {
         let (bytes, state) = memory.data_and_store_mut(&mut caller);
         let bytes = &*bytes;
@@ -256,16 +237,22 @@ async fn run(
         }
         let inputs = &inputs[..pairs.len() / 2];
         let limit = state.context.limits().host_memory;
-        if inputs.iter().map(|input| input.len()).sum::<usize>() > limit {
+        let given = inputs.iter().map(|input| input.len()).sum::<usize>();
+        if given > limit {
+            state.context.hit(Limit::HostMemory);
             return Err(fault(format!("the inputs exceed the limit of {limit} bytes (flag `--maxHostMemory`)")).into());
         }
-        match handler {
-            Handler::Immediate { call, .. } => (Answer::Now(call(&state.context, inputs)), limit),
-            Handler::Waiting { call, .. } => {
+        let refused =
+            if given > SMALL { state.context.hold(given).map(|bytes| held = Some(bytes)).err() } else { None };
+        match (handler, refused) {
+            (_, Some(full)) if reply == Reply::Nothing => return Err(fault(full).into()),
+            (_, Some(full)) => (Answer::Now(Err(full)), limit),
+            (Handler::Immediate { call, .. }, None) => (Answer::Now(call(&state.context, inputs)), limit),
+            (Handler::Waiting { call, .. }, None) => {
                 let inputs = inputs.iter().map(|input| input.to_vec()).collect();
                 (Answer::Later(call(state.context.clone(), inputs), state.io.clone()), limit)
             }
-            Handler::Raw { .. } => return Err(fault("is linked with the wrong convention".into()).into()),
+            (Handler::Raw { .. }, None) => return Err(fault("is linked with the wrong convention".into()).into()),
         }
     };
     let answer = match answer {
@@ -277,11 +264,18 @@ async fn run(
         let output = Arc::clone(&caller.data().context.output);
         output.relieve().await;
     }
+    drop(held.take());
     let answer = match answer {
-        Ok(answer) if answer.len() > limit => Err(format!(
-            "the answer of {} bytes exceeds the limit of {limit} bytes (flag `--maxHostMemory`)",
-            answer.len()
-        )),
+        Ok(answer) if answer.len() > limit => {
+            caller.data().context.hit(Limit::HostMemory);
+            let length = answer.len();
+            Err(format!("the answer of {length} bytes exceeds the limit of {limit} bytes (flag `--maxHostMemory`)"))
+        }
+        // The guest may take its time to make room for it.
+        Ok(answer) if answer.len() > SMALL => caller.data().context.hold(answer.len()).map(|bytes| {
+            held = Some(bytes);
+            answer
+        }),
         answer => answer,
     };
     let bytes = match (reply, answer) {
@@ -295,11 +289,12 @@ async fn run(
     if let [pointer_cell, length_cell] = *cells {
         give(&mut caller, &bytes, pointer_cell, length_cell, &fault).await?;
     }
+    drop(held);
     Ok(0)
 }
 
 /// What a host function does for the guest costs the guest its time.
-async fn pay(caller: &mut Caller<'_, State>, bytes: usize) {
+pub(crate) async fn pay(caller: &mut Caller<'_, State>, bytes: usize) {
     let debt = &mut caller.data_mut().debt;
     *debt = debt.saturating_add(bytes);
     if *debt >= TICK {
@@ -372,6 +367,13 @@ async fn allocate(
     if caller.data().depth >= MAX_DEPTH {
         return Err(fault(format!("calls within calls are more than {MAX_DEPTH} deep")).into());
     }
+    // An instance has two stacks of its own: for its call, and for the first call within.
+    let _stack = if caller.data().depth > 0 {
+        let spare = caller.data().context.surroundings.stacks.take();
+        Some(spare.ok_or_else(|| fault("calls within calls are deep in too many instances at once".into()))?)
+    } else {
+        None
+    };
     caller.data_mut().depth += 1;
     let pointer = allocate.call_async(&mut *caller, length).await;
     caller.data_mut().depth -= 1;
@@ -382,7 +384,7 @@ async fn allocate(
 }
 
 /// What the host needs of the guest. During a module's start function the instance is not known yet, but its exports are.
-fn guest(caller: &mut Caller<'_, State>) -> wasmtime::Result<GuestExports> {
+pub(crate) fn guest(caller: &mut Caller<'_, State>) -> wasmtime::Result<GuestExports> {
     if let Some(guest) = &caller.data().guest {
         return Ok(guest.clone());
     }

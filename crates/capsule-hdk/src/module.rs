@@ -6,9 +6,11 @@ use std::sync::Arc;
 use capsule_abi::names;
 use wasmtime::{ExternType, ValType};
 
-use crate::cache::SlotSize;
+use crate::cache::{self, Code, SlotSize};
+use crate::ceiling::Reservation;
 use crate::engine::Engine;
 use crate::error::{LoadError, LoadErrorKind};
+use crate::source::{self, Source};
 
 /// A compiled module. Cheap to clone; functions made from one share its code.
 #[derive(Clone)]
@@ -20,6 +22,9 @@ struct Shared {
     name: String,
     hash: blake3::Hash,
     wasm: wasmtime::Module,
+    weight: usize,
+    /// For the machine code.
+    _memory: Reservation,
 }
 
 impl Module {
@@ -29,10 +34,7 @@ impl Module {
     /// [`LoadError`] with the path, what was found and what was expected.
     pub fn from_file(engine: &Engine, path: &Path) -> Result<Module, LoadError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| {
-            LoadError::new(LoadErrorKind::Read, format!("cannot read module `{name}`: {error}"))
-                .with_hint("`--wasm=PATH` names the module; `--url=URL` downloads it to that path first")
-        })?;
+        let (bytes, _memory) = source::read(engine, &name, path)?;
         Module::from_bytes(engine, &name, &bytes)
     }
 
@@ -41,24 +43,14 @@ impl Module {
     /// # Errors
     /// [`LoadError`] with the name, what was found and what was expected.
     pub fn from_bytes(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Module, LoadError> {
-        let text;
-        let bytes = if is_text(bytes) {
-            text = wat::parse_bytes(bytes).map_err(|error| {
-                let error = error.to_string();
-                let line = error.lines().next().unwrap_or_default();
-                LoadError::new(
-                    LoadErrorKind::NotAModule,
-                    format!("module `{name}` is not valid WebAssembly text: {line}"),
-                )
-            })?;
-            &text[..]
-        } else {
-            bytes
-        };
-        check_header(name, bytes)?;
-        let hash = blake3::hash(bytes);
-        let wasm = compile(engine, name, bytes, &hash)?;
-        Ok(Module { shared: Arc::new(Shared { name: name.to_owned(), hash, wasm }) })
+        let source = Source::new(engine, name, bytes)?;
+        let hash = blake3::hash(&source.wasm);
+        let wasm = compile(engine, name, &source.wasm, &hash)?;
+        let image = wasm.image_range();
+        let size = image.end as usize - image.start as usize;
+        let memory = engine.ceiling().reserve(size).map_err(|full| LoadError::full(name, full))?;
+        let name = name.to_owned();
+        Ok(Module { shared: Arc::new(Shared { name, hash, wasm, weight: source.weight, _memory: memory }) })
     }
 
     /// What the module is called in messages: its path.
@@ -84,6 +76,11 @@ impl Module {
     pub(crate) fn wasm(&self) -> &wasmtime::Module {
         &self.shared.wasm
     }
+
+    /// What each instance takes beside memories, tables and stack, in bytes, at most.
+    pub(crate) fn weight(&self) -> usize {
+        self.shared.weight
+    }
 }
 
 /// The handlers a runner may call.
@@ -95,61 +92,56 @@ const HANDLERS: [&str; 5] = [
     names::CALL_HANDLE_MESSAGE,
 ];
 
-/// WebAssembly text starts with a parenthesis or a comment after white space.
-fn is_text(bytes: &[u8]) -> bool {
-    let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).map_or(&[][..], |start| &bytes[start..]);
-    start.starts_with(b"(") || start.starts_with(b";;")
-}
-
-fn check_header(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
-    let not_wasm = |found: String| {
-        LoadError::new(LoadErrorKind::NotAModule, format!("`{name}` is not a WebAssembly module: {found}"))
-            .with_hint("expected a file that a compiler made for `wasm32-wasip1`, or WebAssembly text")
+/// Compiled code for the pool, or for memory of its own when the module is larger than a slot of the pool: from the cache, or
+/// made now.
+fn compile(engine: &Engine, name: &str, wasm: &[u8], hash: &blake3::Hash) -> Result<wasmtime::Module, LoadError> {
+    let cached = |(place, size): (&wasmtime::Engine, SlotSize)| engine.cache()?.load(place, hash, size);
+    let pooled = engine.pooled().map(|pooled| (pooled, SlotSize::Pool));
+    if let Some(module) = pooled.and_then(cached).or_else(|| cached((engine.on_demand(), large(engine)))) {
+        return Ok(module);
+    }
+    let Some(queue) = engine.compile_queue() else {
+        let made = first_place(engine, |place| wasmtime::Module::new(place, wasm));
+        let (module, _, size) = made.map_err(|error| compile_error(name, &error))?;
+        if let Some(cache) = engine.cache() {
+            match module.serialize() {
+                Ok(image) => drop(cache.store(hash, size, &image)),
+                Err(error) => tracing::warn!("compile cache: module `{name}` cannot be stored: {error:#}"),
+            }
+        }
+        return Ok(module);
     };
-    if bytes.is_empty() {
-        return Err(not_wasm("it is empty".into()));
-    }
-    if !bytes.starts_with(b"\0asm") {
-        let start: String =
-            bytes.iter().take(16).flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from).collect();
-        return Err(not_wasm(format!("it starts with `{start}`")));
-    }
-    match bytes.get(4..8) {
-        None => Err(not_wasm(format!("it is truncated after {} bytes", bytes.len()))),
-        Some([1, 0, 0, 0]) => Ok(()),
-        Some([_, _, 1, 0]) => Err(LoadError::new(
-            LoadErrorKind::OtherAbi,
-            format!("`{name}` is a WebAssembly component; Capsule runs core modules"),
-        )
-        .with_hint("compile for `wasm32-wasip1` instead of `wasm32-wasip2`")),
-        Some(version) => Err(not_wasm(format!("its version bytes are {version:?}, expected [1, 0, 0, 0]"))),
-    }
-}
-
-/// Compiled code for the pool, or for memory of its own when the module is larger than a slot of the pool.
-fn compile(engine: &Engine, name: &str, bytes: &[u8], hash: &blake3::Hash) -> Result<wasmtime::Module, LoadError> {
-    let preferred = (engine.pooled().unwrap_or_else(|| engine.on_demand()), SlotSize::Pool);
-    let larger = engine.pooled().map(|_| (engine.on_demand(), SlotSize::Large));
-    for (wasm, size) in [Some(preferred), larger].into_iter().flatten() {
-        if let Some(module) = engine.cache().and_then(|cache| cache.load(wasm, hash, size)) {
-            return Ok(module);
-        }
-    }
-    let (module, size) = match (wasmtime::Module::new(preferred.0, bytes), larger) {
-        (Ok(module), _) => (module, preferred.1),
-        // The pool refuses what does not fit its slots; any other reason is met again.
-        (Err(_), Some((wasm, size))) => {
-            (wasmtime::Module::new(wasm, bytes).map_err(|e| compile_error(name, &e))?, size)
-        }
-        (Err(error), None) => return Err(compile_error(name, &error)),
-    };
-    if let Some(cache) = engine.cache() {
-        match module.serialize() {
-            Ok(image) => cache.store(hash, size, &image),
-            Err(error) => tracing::warn!("compile cache: module `{name}` cannot be stored: {error:#}"),
-        }
+    let image = queue.compile(name, wasm)?;
+    let loaded = first_place(engine, |place| cache::load(place, Code::Answered(&image)));
+    let (module, place, size) = loaded.map_err(|error| {
+        let text = format!("module `{name}`: what was compiled cannot be loaded: {error:#}");
+        LoadError::new(LoadErrorKind::Runner, text)
+    })?;
+    if engine.cache().is_some_and(|cache| cache.store(hash, size, image.bytes())) {
+        // Mapped from its file, code takes memory only where it runs.
+        drop(image);
+        return Ok(cached((place, size)).unwrap_or(module));
     }
     Ok(module)
+}
+
+/// Where a module lies that does not fit a slot of the pool, or any, without a pool.
+fn large(engine: &Engine) -> SlotSize {
+    if engine.pooled().is_some() { SlotSize::Large } else { SlotSize::Pool }
+}
+
+/// A module for the pool, or else one with memory of its own: the pool refuses what does not fit its slots, any other reason to
+/// refuse it is met again.
+fn first_place(
+    engine: &Engine,
+    make: impl Fn(&wasmtime::Engine) -> wasmtime::Result<wasmtime::Module>,
+) -> wasmtime::Result<(wasmtime::Module, &wasmtime::Engine, SlotSize)> {
+    if let Some(pooled) = engine.pooled()
+        && let Ok(module) = make(pooled)
+    {
+        return Ok((module, pooled, SlotSize::Pool));
+    }
+    Ok((make(engine.on_demand())?, engine.on_demand(), large(engine)))
 }
 
 /// The validator's words for what is switched off, with our name for it.
@@ -163,7 +155,7 @@ const REFUSED: [(&str, &str); 7] = [
     ("gc ", "garbage collection"),
 ];
 
-fn compile_error(name: &str, error: &wasmtime::Error) -> LoadError {
+pub(crate) fn compile_error(name: &str, error: &wasmtime::Error) -> LoadError {
     let root = error.root_cause().to_string();
     let line = root.lines().next().unwrap_or_default();
     let lower = line.to_lowercase();

@@ -10,7 +10,7 @@ mod overdue;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -32,8 +32,14 @@ pub trait Output: Send + Sync + 'static {
     /// Takes `bytes` whole and answers true, or takes nothing and answers false when there is no room now.
     fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool;
 
-    /// Resolves when [`Output::try_write`] is worth another try.
+    /// Resolves when [`Output::try_write`] is worth another try: something was passed on since it answered false.
     fn ready(&self) -> BoxFuture<'_, ()>;
+
+    /// The same output for one function of several, with a fair part of its room: a flood of one does not keep the others
+    /// waiting. `None`, unless said otherwise: there is one room for all.
+    fn share(&self) -> Option<Arc<dyn Output>> {
+        None
+    }
 }
 
 /// How the bytes of a module reach the [`Output`].
@@ -50,6 +56,8 @@ pub enum Buffering {
 /// Past this many waiting bytes an instance waits for the reader before it prints more. Also the most that is passed on in one
 /// step.
 const HIGH_WATER: usize = 64 * 1024;
+/// The same where many instances share little memory.
+const LEAST_HIGH_WATER: usize = 1024;
 /// Lines that are passed on in one step at the most: whoever takes them has work with each, however short it is.
 const STEP_LINES: usize = 1024;
 /// Steps at the most where nobody can give way in between.
@@ -61,6 +69,8 @@ pub(crate) struct OutputBuffer {
     /// Something was written since everything was last passed on: calls that print nothing need no lock.
     touched: AtomicBool,
     waiting: Arc<Waiting>,
+    /// Bytes that may wait.
+    room: usize,
 }
 
 /// What an instance has printed and the runner's output has not got yet.
@@ -151,14 +161,20 @@ impl Portion {
 }
 
 impl OutputBuffer {
-    pub(crate) fn new(sink: Arc<dyn Output>, buffering: Buffering) -> OutputBuffer {
+    /// With `room` for bytes that wait.
+    pub(crate) fn new(sink: Arc<dyn Output>, buffering: Buffering, room: usize) -> OutputBuffer {
         let waiting = Arc::new(Waiting { sink, lines: Mutex::default() });
-        OutputBuffer { buffering, touched: AtomicBool::new(false), waiting }
+        OutputBuffer { buffering, touched: AtomicBool::new(false), waiting, room }
+    }
+
+    /// The room of each of so many instances that have `memory` bytes together: half of it.
+    pub(crate) fn room_for(instances: usize, memory: usize) -> usize {
+        (memory / 2 / instances.max(1)).clamp(LEAST_HIGH_WATER, HIGH_WATER)
     }
 
     /// Appends parts of one write. Never blocks; ask [`OutputBuffer::relieve`] afterwards.
     pub(crate) fn write(&self, stream: Stream, parts: &[&[u8]]) {
-        self.touched.store(true, Ordering::Relaxed);
+        self.touched.store(true, Relaxed);
         let mut lines = lock(&self.waiting.lines);
         let buffer = &mut lines.buffers[stream as usize];
         for part in parts {
@@ -183,7 +199,7 @@ impl OutputBuffer {
     pub(crate) fn room(&self) -> usize {
         let lines = lock(&self.waiting.lines);
         let [one, other] = lines.buffers.each_ref().map(|buffer| buffer.waiting().len());
-        HIGH_WATER.saturating_sub(one.max(other))
+        self.room.saturating_sub(one + other)
     }
 
     /// Waits until what is buffered is below the high-water mark. Returns at once in the usual case.
@@ -195,13 +211,13 @@ impl OutputBuffer {
 
     /// Whether there is nothing to [finish](OutputBuffer::finish). Asked by who runs the instance, which alone writes.
     pub(crate) fn is_finished(&self) -> bool {
-        !self.touched.load(Ordering::Relaxed)
+        !self.touched.load(Relaxed)
     }
 
     /// Passes everything on, a last line without newline included: the end of a call.
     pub(crate) async fn finish(&self) {
         while !self.step(self.rest()).await {}
-        self.touched.store(false, Ordering::Relaxed);
+        self.touched.store(false, Relaxed);
     }
 
     /// One step, and the time for others that it costs. True when it was the last one.
@@ -284,9 +300,16 @@ struct Queue {
 
 #[derive(Default)]
 struct QueueState {
-    chunks: VecDeque<(Stream, Vec<u8>)>,
+    chunks: VecDeque<Chunk>,
     /// Bytes in `chunks` and in the hands of the writing thread.
     bytes: usize,
+}
+
+struct Chunk {
+    stream: Stream,
+    bytes: Vec<u8>,
+    /// What has its own part of the room: bytes that wait for it.
+    of: Option<Arc<AtomicUsize>>,
 }
 
 /// Bytes that wait for the process's output at most, of all functions together.
@@ -326,13 +349,16 @@ impl Queue {
             let chunks = std::mem::take(&mut state.chunks);
             drop(state);
             let mut written = 0;
-            for (stream, bytes) in &chunks {
+            for Chunk { stream, bytes, of } in chunks {
                 written += bytes.len();
                 // A closed pipe is the reader's wish to see no more.
                 let _ = match stream {
-                    Stream::Stdout => std::io::stdout().lock().write_all(bytes),
-                    Stream::Stderr => std::io::stderr().lock().write_all(bytes),
+                    Stream::Stdout => std::io::stdout().lock().write_all(&bytes),
+                    Stream::Stderr => std::io::stderr().lock().write_all(&bytes),
                 };
+                if let Some(of) = of {
+                    of.fetch_sub(bytes.len(), Relaxed);
+                }
             }
             let _ = std::io::stdout().lock().flush();
             lock(&self.state).bytes -= written;
@@ -340,35 +366,79 @@ impl Queue {
             self.drained.notify_all();
         }
     }
+
+    /// Takes bytes; of one that shares, when they do not exceed what is left for the others.
+    fn try_write(&self, stream: Stream, bytes: &[u8], of: Option<&Arc<AtomicUsize>>) -> bool {
+        let mut state = lock(&self.state);
+        let own = of.map_or(0, |of| of.load(Relaxed));
+        let left = QUEUE_LIMIT.saturating_sub(state.bytes);
+        // Whatever it is, it is taken when nothing else waits.
+        if state.bytes > 0 && own + bytes.len() > left {
+            return false;
+        }
+        state.bytes += bytes.len();
+        if let Some(of) = of {
+            of.fetch_add(bytes.len(), Relaxed);
+        }
+        match state.chunks.back_mut() {
+            Some(last) if last.stream == stream && same(last.of.as_ref(), of) => last.bytes.extend_from_slice(bytes),
+            _ => state.chunks.push_back(Chunk { stream, bytes: bytes.to_vec(), of: of.cloned() }),
+        }
+        drop(state);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Waits until something has been written, unless nothing waits to be.
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut emptied = std::pin::pin!(self.emptied.notified());
+            // Registered before the look at the state: a wake-up in between is not missed. As long as bytes wait, there is
+            // one to come.
+            emptied.as_mut().enable();
+            if lock(&self.state).bytes > 0 {
+                emptied.await;
+            }
+        })
+    }
+}
+
+fn same(one: Option<&Arc<AtomicUsize>>, other: Option<&Arc<AtomicUsize>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 impl Output for ProcessOutput {
     fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool {
-        let mut state = lock(&self.shared.state);
-        if state.bytes > 0 && state.bytes + bytes.len() > QUEUE_LIMIT {
-            return false;
-        }
-        state.bytes += bytes.len();
-        match state.chunks.back_mut() {
-            Some((last, chunk)) if *last == stream => chunk.extend_from_slice(bytes),
-            _ => state.chunks.push_back((stream, bytes.to_vec())),
-        }
-        drop(state);
-        self.shared.filled.notify_one();
-        true
+        self.shared.try_write(stream, bytes, None)
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {
-        let emptied = self.shared.emptied.notified();
-        Box::pin(async move {
-            let mut emptied = std::pin::pin!(emptied);
-            // Registered before the look at the state: a wake-up in between is not missed.
-            emptied.as_mut().enable();
-            if lock(&self.shared.state).bytes < QUEUE_LIMIT / 2 {
-                return;
-            }
-            emptied.await;
-        })
+        self.shared.ready()
+    }
+
+    fn share(&self) -> Option<Arc<dyn Output>> {
+        Some(Arc::new(Part { shared: Arc::clone(&self.shared), own: Arc::default() }))
+    }
+}
+
+/// The part of one function in the process's output.
+struct Part {
+    shared: Arc<Queue>,
+    /// Its bytes that wait.
+    own: Arc<AtomicUsize>,
+}
+
+impl Output for Part {
+    fn try_write(&self, stream: Stream, bytes: &[u8]) -> bool {
+        self.shared.try_write(stream, bytes, Some(&self.own))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.shared.ready()
     }
 }
 
@@ -424,7 +494,7 @@ mod tests {
     #[test]
     fn lines_are_passed_on_whole_and_the_last_one_gets_its_newline() {
         let sink = Arc::new(MemoryOutput::default());
-        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines, HIGH_WATER);
         buffer.write(Stream::Stdout, &[b"one\ntwo"]);
         assert_eq!(buffer.waiting.push(Portion::Lines), Step::Last);
         assert_eq!(sink.text(Stream::Stdout), "one\n");
@@ -437,7 +507,7 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_passed_on_in_pieces() {
         let sink = Arc::new(MemoryOutput::default());
-        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines, HIGH_WATER);
         buffer.write(Stream::Stderr, &[b"half of"]);
         assert_eq!(buffer.waiting.push(Portion::Relief), Step::Last);
         buffer.write(Stream::Stderr, &[b" a line\nand"]);
@@ -466,7 +536,7 @@ mod tests {
     #[test]
     fn no_byte_is_lost_between_steps() {
         let sink = Arc::new(MemoryOutput::default());
-        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines, HIGH_WATER);
         let text: String = (0..40_000).map(|number| format!("{number}\n")).collect();
         for part in text.as_bytes().chunks(50_000) {
             buffer.write(Stream::Stdout, &[part]);
@@ -477,10 +547,52 @@ mod tests {
         assert_eq!(buffer.room(), HIGH_WATER);
     }
 
+    /// A queue whose thread was never started: nobody reads.
+    fn stuck() -> ProcessOutput {
+        let shared = Arc::new(Queue {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Notify::new(),
+            drained: Condvar::new(),
+        });
+        ProcessOutput { shared }
+    }
+
+    #[test]
+    fn a_flood_of_one_leaves_room_for_the_others() {
+        let output = stuck();
+        let (greedy, neighbour) = (output.share().unwrap(), output.share().unwrap());
+        let piece = vec![b'x'; HIGH_WATER];
+        let mut taken = 0;
+        while greedy.try_write(Stream::Stdout, &piece) {
+            taken += piece.len();
+        }
+        assert_eq!(taken, QUEUE_LIMIT / 2);
+        assert!(neighbour.try_write(Stream::Stderr, &piece) && neighbour.try_write(Stream::Stdout, b"line\n"));
+        assert!(!greedy.try_write(Stream::Stdout, b"x"));
+        // Without parts, all is for whoever comes.
+        let output = stuck();
+        while output.try_write(Stream::Stdout, &piece) {}
+        assert_eq!(lock(&output.shared.state).bytes, QUEUE_LIMIT);
+    }
+
+    /// Asked again and again it would hold its thread.
+    #[tokio::test]
+    async fn who_finds_no_room_waits_until_something_was_written() {
+        let output = stuck();
+        assert!(output.try_write(Stream::Stdout, b"waits"));
+        assert!(!output.try_write(Stream::Stdout, &vec![b'x'; QUEUE_LIMIT]));
+        let mut ready = output.ready();
+        let waits = std::future::poll_fn(|context| std::task::Poll::Ready(ready.as_mut().poll(context).is_pending()));
+        assert!(waits.await);
+        output.shared.emptied.notify_waiters();
+        ready.await;
+    }
+
     #[test]
     fn a_terminal_sees_the_bytes_unchanged() {
         let sink = Arc::new(MemoryOutput::default());
-        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Through);
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Through, HIGH_WATER);
         buffer.write(Stream::Stdout, &[b"> ", b"prompt"]);
         buffer.finish_now();
         assert_eq!(sink.text(Stream::Stdout), "> prompt");

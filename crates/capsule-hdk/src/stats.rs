@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::error::CallError;
-use crate::limits::LARGE_MEMORY;
+use crate::error::{BusyReason, CallError};
+use crate::limits::{LARGE_MEMORY, Limit};
 
 /// The counters of one function, shared by its instances.
 #[derive(Default)]
@@ -16,9 +16,12 @@ pub(crate) struct Counters {
     timed_out: AtomicU64,
     refused: AtomicU64,
     started: AtomicU64,
+    recycled: AtomicU64,
     instances: AtomicUsize,
     memory: AtomicUsize,
     waiting: AtomicUsize,
+    /// How often each limit was met, by the number of the [`Limit`].
+    hits: [AtomicU64; Limit::COUNT],
 }
 
 /// The counters of a function at one moment.
@@ -39,20 +42,43 @@ pub struct Stats {
     pub refused: u64,
     /// Instances started since the function was made.
     pub started: u64,
+    /// Instances that were replaced in good order, after as many calls as they may serve.
+    pub recycled: u64,
     /// Instances that exist now.
     pub instances: usize,
     /// Linear memory of all of them in bytes, as of the end of their last call.
     pub memory: usize,
     /// Calls that wait for an instance now.
     pub waiting: usize,
+    /// How often each limit was met, by the number of the [`Limit`]; see [`Stats::hits`].
+    pub limits: [u64; Limit::COUNT],
+}
+
+impl Stats {
+    /// How often a limit was met: something was refused, ended or cut short because of it.
+    pub fn hits(&self, limit: Limit) -> u64 {
+        self.limits[limit as usize]
+    }
 }
 
 /// Sums every field: the counters of several functions, or of a function's lives one after the other.
 impl std::ops::AddAssign<&Stats> for Stats {
     fn add_assign(&mut self, more: &Stats) {
         // By name, so that a new field is not forgotten.
-        let Stats { succeeded, failed, trapped, protocol, timed_out, refused, started, instances, memory, waiting } =
-            more;
+        let Stats {
+            succeeded,
+            failed,
+            trapped,
+            protocol,
+            timed_out,
+            refused,
+            started,
+            recycled,
+            instances,
+            memory,
+            waiting,
+            limits,
+        } = more;
         self.succeeded += succeeded;
         self.failed += failed;
         self.trapped += trapped;
@@ -60,9 +86,11 @@ impl std::ops::AddAssign<&Stats> for Stats {
         self.timed_out += timed_out;
         self.refused += refused;
         self.started += started;
+        self.recycled += recycled;
         self.instances += instances;
         self.memory += memory;
         self.waiting += waiting;
+        self.limits.iter_mut().zip(limits).for_each(|(sum, more)| *sum += more);
     }
 }
 
@@ -76,10 +104,17 @@ impl Counters {
             timed_out: self.timed_out.load(Relaxed),
             refused: self.refused.load(Relaxed),
             started: self.started.load(Relaxed),
+            recycled: self.recycled.load(Relaxed),
             instances: self.instances.load(Relaxed),
             memory: self.memory.load(Relaxed),
             waiting: self.waiting.load(Relaxed),
+            limits: std::array::from_fn(|limit| self.hits[limit].load(Relaxed)),
         }
+    }
+
+    /// Counts that a limit was met.
+    pub(crate) fn hit(&self, limit: Limit) {
+        self.hits[limit as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts the end of a call.
@@ -87,7 +122,9 @@ impl Counters {
         let counter = match result {
             Ok(_) => &self.succeeded,
             Err(CallError::Failure(_)) => &self.failed,
-            Err(CallError::Trap(_) | CallError::Exit(_) | CallError::Start(_)) => &self.trapped,
+            Err(CallError::Trap(_) | CallError::Exit(_) | CallError::Start(_) | CallError::StartDeadline(_)) => {
+                &self.trapped
+            }
             Err(CallError::Deadline(_)) => &self.timed_out,
             Err(CallError::Busy(_) | CallError::ArgumentTooLarge { .. }) => &self.refused,
             Err(
@@ -98,12 +135,37 @@ impl Counters {
             ) => &self.protocol,
         };
         counter.fetch_add(1, Relaxed);
+        if let Some(limit) = result.as_ref().err().and_then(limit_of) {
+            self.hit(limit);
+        }
+    }
+
+    /// Counts an instance that is replaced in good order.
+    pub(crate) fn recycle(&self) {
+        self.recycled.fetch_add(1, Relaxed);
     }
 
     /// Counts a waiting call until the answer is dropped.
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Relaxed);
         Waiting(&self.waiting)
+    }
+}
+
+/// The limit that ended a call. That of its start is counted where it is started.
+fn limit_of(error: &CallError) -> Option<Limit> {
+    match error {
+        CallError::Deadline(_) => Some(Limit::CallTimeout),
+        CallError::ArgumentTooLarge { .. } => Some(Limit::Body),
+        CallError::ResultTooLarge { .. } => Some(Limit::Result),
+        CallError::Busy(busy) => match busy.reason {
+            BusyReason::QueueFull(_) => Some(Limit::Queue),
+            BusyReason::QueueTimeout(_) => Some(Limit::QueueTimeout),
+            BusyReason::Instances(_) => Some(Limit::Instances),
+            BusyReason::Memory(_) => Some(Limit::TotalMemory),
+            BusyReason::BackOff | BusyReason::Stopping => None,
+        },
+        _ => None,
     }
 }
 

@@ -4,9 +4,15 @@
 //! a name that resolves differently the next moment gains nothing.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
-use capsule_hdk::{Network, Reach};
+use capsule_hdk::{Blocking, Network, Reach};
+
+tokio::task_local! {
+    /// The threads on which names are looked up for the request under way: the share of the function that sends it. A
+    /// resolver that does not answer holds them for many seconds.
+    pub(crate) static LOOKUPS: Blocking;
+}
 
 /// The rules of a function for one port.
 ///
@@ -88,7 +94,7 @@ impl AddressPolicy {
     /// [`Refused`] when there is none, or the resolver's error.
     pub(crate) async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         self.check_host(host).map_err(std::io::Error::other)?;
-        let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        let mut addresses = look_up(host, port).await?;
         if addresses.is_empty() {
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"));
         }
@@ -133,6 +139,21 @@ impl AddressPolicy {
             Name::Exact(name) => *name == host,
             Name::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         })
+    }
+}
+
+/// The addresses of a name, or of an address.
+async fn look_up(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    if let Some(address) = literal(host) {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    match LOOKUPS.try_with(Blocking::clone) {
+        Err(_) => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
+        Ok(share) => {
+            let name = host.to_owned();
+            let found = share.run(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await;
+            found.map_err(std::io::Error::other)?
+        }
     }
 }
 
@@ -374,6 +395,32 @@ mod tests {
         assert!(reaches(&policy(Reach::Nothing, &["169.254.169.254"], 80), "169.254.169.254", "169.254.169.254"));
         assert!(reaches(&policy(Reach::Nothing, &["0.0.0.0/0"], 80), "anything", "127.0.0.1"));
         assert!(!reaches(&policy(Reach::Nothing, &["10.0.0.0/33", "a b"], 80), "10.0.0.1", "10.0.0.1"));
+    }
+
+    /// A resolver that does not answer holds the threads of the function that asks it.
+    #[tokio::test]
+    async fn a_function_looks_names_up_on_its_own_threads() {
+        let share = || Blocking::new(tokio::runtime::Handle::current());
+        let (stuck, free) = (share(), share());
+        let mut releases = Vec::new();
+        for _ in 0..40 {
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let stuck = stuck.clone();
+            tokio::spawn(async move { stuck.run(move || released.recv()).await });
+            releases.push(release);
+        }
+        tokio::task::yield_now().await;
+        let mut waiting = Box::pin(LOOKUPS.scope(stuck.clone(), look_up("localhost", 80)));
+        for _ in 0..10 {
+            assert!(!LOOKUPS.scope(free.clone(), look_up("localhost", 80)).await.unwrap().is_empty());
+            let waits =
+                std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending()));
+            assert!(waits.await);
+        }
+        // An address needs no thread.
+        assert_eq!(LOOKUPS.scope(stuck, look_up("127.0.0.1", 80)).await.unwrap(), [([127, 0, 0, 1], 80).into()]);
+        drop(releases);
+        assert!(!waiting.await.unwrap().is_empty());
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use capsule_abi::keys;
-use capsule_hdk::{HostContext, HostFunction, HostFunctions, HostResult, Reply};
+use capsule_hdk::{
+    Blocking, Ceiling, Full, Held, HostContext, HostFunction, HostFunctions, HostResult, Limit, Reply, Reservation,
+};
 use tokio::time::Instant;
 
 use crate::glob::Glob;
@@ -22,13 +24,22 @@ pub const MAX_PATTERN: usize = 1 << 10;
 
 /// What an entry costs beside its bytes, so that many empty values are no way around the limit.
 const ENTRY_COST: usize = 96;
+/// What a key of the list takes beside its bytes.
+const QUOTED: usize = 3;
 /// Bytes of keys times bytes of the filter up to which keys are listed on the spot, well below a millisecond of work.
 const SMALL_SEARCH: usize = 1 << 18;
 
 /// Adds the functions of this file.
 pub fn add(host: &mut HostFunctions) {
     host.add(HostFunction::new("hostCacheSet", Reply::Framed, |context, [key, value]| {
-        cache(context)?.set(key, value)?;
+        cache(context)?.put(key, value).map_err(|refused| {
+            match refused {
+                Refused::Key(_) => {}
+                Refused::Full(_) => context.hit(Limit::Cache),
+                Refused::Process(_) => context.hit(Limit::TotalMemory),
+            }
+            refused.to_string()
+        })?;
         Ok(key.into())
     }));
     host.add(HostFunction::new("hostCacheGet", Reply::Framed, |context, [key]| {
@@ -39,7 +50,9 @@ pub fn add(host: &mut HostFunctions) {
         Ok(key.into())
     }));
     host.add(HostFunction::waiting("hostCacheKeys", Reply::Framed, |context, [filter]| async move {
-        list(cache(&context)?, filter, context.deadline(), context.limits().host_memory).await
+        let (cache, deadline, blocking) = (cache(&context)?, context.deadline(), context.blocking().clone());
+        let limit = context.limits().host_memory;
+        list(cache, filter, deadline, &blocking, limit, move |bytes| context.hold(bytes).map(Some)).await
     }));
 }
 
@@ -48,8 +61,15 @@ fn cache(context: &HostContext) -> Result<Arc<Cache>, String> {
 }
 
 /// The document of all keys that match `filter`, of at most `limit` bytes; a long search runs beside the threads that serve, until
-/// `deadline`.
-async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>, limit: usize) -> HostResult {
+/// `deadline`. `hold` counts the bytes of the document while it is made.
+async fn list(
+    cache: Arc<Cache>,
+    filter: Vec<u8>,
+    deadline: Option<Instant>,
+    blocking: &Blocking,
+    limit: usize,
+    hold: impl FnOnce(usize) -> Result<Option<Held>, String> + Send + 'static,
+) -> HostResult {
     if filter.len() > MAX_PATTERN {
         return Err(format!("a filter of {} bytes exceeds the limit of {MAX_PATTERN} bytes", filter.len()));
     }
@@ -57,8 +77,9 @@ async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>, lim
     let search = {
         let cache = Arc::clone(&cache);
         move || {
-            let mut document = Vec::new();
             let keys = cache.keys_until(&filter, deadline)?;
+            let _held = hold(keys.iter().map(|key| key.len() + QUOTED).sum())?;
+            let mut document = Vec::new();
             if keys::write_within(&mut document, keys.iter().map(|key| &**key), limit) {
                 return Ok(document);
             }
@@ -68,12 +89,35 @@ async fn list(cache: Arc<Cache>, filter: Vec<u8>, deadline: Option<Instant>, lim
     if small {
         return search();
     }
-    tokio::task::spawn_blocking(search).await.unwrap_or_else(|_| Err("the runner is being stopped".into()))
+    blocking.run(search).await?
 }
 
 /// Whether comparing keys that have at most this many bytes in all takes no longer than an I/O thread has.
 fn is_small(bytes: usize, filter: usize) -> bool {
     bytes.saturating_mul(filter.max(1)) <= SMALL_SEARCH
+}
+
+/// Why an entry is not taken.
+#[derive(Debug)]
+enum Refused {
+    /// The key has so many bytes.
+    Key(usize),
+    /// The limit is so many bytes.
+    Full(usize),
+    /// The process is at its limit.
+    Process(Full),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::Key(found) => write!(f, "a key of {found} bytes exceeds the limit of {MAX_KEY} bytes"),
+            Refused::Full(limit) => {
+                write!(f, "the cache is full: its limit is {limit} bytes (flag `--maxCache`)")
+            }
+            Refused::Process(full) => write!(f, "there is no room in the cache: {full}"),
+        }
+    }
 }
 
 /// The cache of a function. Keys and values are bytes; keys are listed in the order of their bytes.
@@ -82,28 +126,36 @@ pub struct Cache {
     entries: Mutex<Entries>,
 }
 
-#[derive(Default)]
 struct Entries {
     map: BTreeMap<Arc<[u8]>, Arc<[u8]>>,
     /// Of all keys and values, with [`ENTRY_COST`] for each.
-    bytes: usize,
+    bytes: Reservation,
 }
 
 impl Cache {
     /// An empty cache of at most `limit` bytes: keys, values and a little for each entry.
     pub fn new(limit: usize) -> Cache {
-        Cache { limit, entries: Mutex::default() }
+        Cache::below(limit, &Ceiling::default())
+    }
+
+    /// One that is part of the memory of the process too.
+    pub fn below(limit: usize, ceiling: &Ceiling) -> Cache {
+        Cache { limit, entries: Mutex::new(Entries { map: BTreeMap::new(), bytes: ceiling.nothing() }) }
     }
 
     /// Puts `value` under `key` in place of what is there.
     ///
     /// # Errors
-    /// A text when the cache would exceed its limit, or the key [`MAX_KEY`]; nothing is changed then.
+    /// A text when the cache would exceed its limit or that of the process, or the key [`MAX_KEY`]; nothing is changed then.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        self.put(key, value).map_err(|refused| refused.to_string())
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
         if key.len() > MAX_KEY {
-            return Err(format!("a key of {} bytes exceeds the limit of {MAX_KEY} bytes", key.len()));
+            return Err(Refused::Key(key.len()));
         }
-        let full = || format!("the cache is full: its limit is {} bytes (flag `--maxCache`)", self.limit);
+        let full = || Refused::Full(self.limit);
         let cost = key.len().saturating_add(value.len()).saturating_add(ENTRY_COST);
         if cost > self.limit {
             return Err(full());
@@ -111,11 +163,11 @@ impl Cache {
         let value: Arc<[u8]> = value.into();
         let mut entries = self.lock();
         let replaced = entries.map.get(key).map_or(0, |old| key.len() + old.len() + ENTRY_COST);
-        let bytes = entries.bytes - replaced + cost;
-        if bytes > self.limit {
+        if entries.bytes.bytes() - replaced + cost > self.limit {
             return Err(full());
         }
-        entries.bytes = bytes;
+        entries.bytes.grow(cost.saturating_sub(replaced)).map_err(Refused::Process)?;
+        entries.bytes.shrink(replaced.saturating_sub(cost));
         match entries.map.get_mut(key) {
             Some(old) => *old = value,
             None => {
@@ -134,7 +186,7 @@ impl Cache {
     pub fn remove(&self, key: &[u8]) -> bool {
         let mut entries = self.lock();
         let Some(value) = entries.map.remove(key) else { return false };
-        entries.bytes -= key.len() + value.len() + ENTRY_COST;
+        entries.bytes.shrink(key.len() + value.len() + ENTRY_COST);
         true
     }
 
@@ -145,12 +197,14 @@ impl Cache {
 
     /// Takes everything away.
     pub fn clear(&self) {
-        *self.lock() = Entries::default();
+        let mut entries = self.lock();
+        entries.map.clear();
+        entries.bytes.shrink(usize::MAX);
     }
 
     /// What the cache holds, counted as its limit is.
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.lock().bytes.bytes()
     }
 
     fn keys_until(&self, filter: &[u8], deadline: Option<Instant>) -> Result<Vec<Arc<[u8]>>, String> {
@@ -202,6 +256,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_it_is_part_of_the_memory_of_the_process() {
+        let ceiling = Ceiling::new(3 * ENTRY_COST);
+        let (one, other) = (Cache::below(DEFAULT_LIMIT, &ceiling), Cache::below(DEFAULT_LIMIT, &ceiling));
+        one.set(b"a", &[0; ENTRY_COST - 1]).unwrap();
+        assert_eq!(ceiling.held(), 2 * ENTRY_COST);
+        let error = other.set(b"b", b"").unwrap_err();
+        assert!(error.contains("at its limit of 288 bytes (flag `--maxTotalMemory`)"), "{error}");
+        assert_eq!((other.bytes(), other.get(b"b")), (0, None), "a refused value changes nothing");
+        one.set(b"a", b"").unwrap();
+        other.set(b"b", b"").unwrap();
+        assert_eq!((ceiling.held(), one.bytes() + other.bytes()), (2 * ENTRY_COST + 2, 2 * ENTRY_COST + 2));
+        assert!(one.remove(b"a"));
+        other.clear();
+        assert_eq!((ceiling.held(), other.bytes()), (0, 0));
+        other.set(b"b", b"").unwrap();
+        drop(other);
+        assert_eq!(ceiling.held(), 0);
+    }
+
+    #[test]
     fn keys_are_listed_in_the_order_of_their_bytes() {
         let cache = Cache::default();
         for key in ["user:2", "a\u{e9}", "user:10", "order:1"] {
@@ -229,10 +303,12 @@ mod tests {
         let cache = Arc::new(Cache::default());
         cache.set(&[b'a'; MAX_KEY], b"").unwrap();
         runtime.block_on(async {
+            let blocking = Blocking::new(tokio::runtime::Handle::current());
             // The only thread for it is taken until the search was asked for.
             let (release, released) = std::sync::mpsc::channel::<()>();
             let taken = tokio::task::spawn_blocking(move || released.recv());
-            let mut search = Box::pin(list(cache, b"*a".repeat(MAX_PATTERN / 2), None, usize::MAX));
+            let mut search =
+                Box::pin(list(cache, b"*a".repeat(MAX_PATTERN / 2), None, &blocking, usize::MAX, |_| Ok(None)));
             let waits = std::future::poll_fn(|context| Poll::Ready(search.as_mut().poll(context).is_pending()));
             assert!(waits.await, "it was made on the thread that serves");
             release.send(()).unwrap();
@@ -248,9 +324,15 @@ mod tests {
         for index in 0..4_000_u32 {
             cache.set(&index.to_le_bytes(), b"").unwrap();
         }
-        let found = list(Arc::clone(&cache), b"*".to_vec(), None, usize::MAX).await.unwrap();
+        let blocking = Blocking::new(tokio::runtime::Handle::current());
+        let found = list(Arc::clone(&cache), b"*".to_vec(), None, &blocking, usize::MAX, |_| Ok(None)).await.unwrap();
         assert_eq!(capsule_abi::keys::parse(&found).unwrap().len(), 4_000);
-        assert!(list(Arc::clone(&cache), b"*".to_vec(), Some(Instant::now()), usize::MAX).await.is_err());
-        assert!(list(cache, vec![b'*'; MAX_PATTERN + 1], None, usize::MAX).await.is_err());
+        let full = |bytes| Err(format!("no room for {bytes} bytes"));
+        let refused = list(Arc::clone(&cache), b"*".to_vec(), None, &blocking, usize::MAX, full).await;
+        assert_eq!(refused, Err(format!("no room for {} bytes", 4_000 * (4 + QUOTED))));
+        let late =
+            list(Arc::clone(&cache), b"*".to_vec(), Some(Instant::now()), &blocking, usize::MAX, |_| Ok(None)).await;
+        assert!(late.is_err());
+        assert!(list(cache, vec![b'*'; MAX_PATTERN + 1], None, &blocking, usize::MAX, |_| Ok(None)).await.is_err());
     }
 }

@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capsule_abi::outbound::{self, OutboundBody, OutboundRequest};
-use capsule_hdk::{HostContext, HostFunction, HostFunctions, HostResult, Network, Reply};
+use capsule_hdk::{HostContext, HostFunction, HostFunctions, HostResult, Limit, Network, Reply};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::addresses::{AddressPolicy, Refused};
+use crate::addresses::{AddressPolicy, LOOKUPS, Refused};
 
 /// As many as browsers and the reference follow.
 const MAX_REDIRECTS: usize = 10;
@@ -93,9 +93,12 @@ impl Outbound {
     }
 
     /// Waits until one more request may start, at most until shortly before the call ends.
-    async fn permit(&self, deadline: Option<Instant>) -> Result<SemaphorePermit<'_>, String> {
-        let busy = || format!("{} outbound requests are under way (flag `--maxOutboundCalls`)", self.limits.calls);
-        let permit = match deadline {
+    async fn permit(&self, context: &HostContext) -> Result<SemaphorePermit<'_>, String> {
+        let busy = || {
+            context.hit(Limit::OutboundCalls);
+            format!("{} outbound requests are under way (flag `--maxOutboundCalls`)", self.limits.calls)
+        };
+        let permit = match context.deadline() {
             Some(deadline) => {
                 let latest = deadline.checked_sub(LAST_WORDS).unwrap_or(deadline);
                 tokio::time::timeout_at(latest, self.permits.acquire()).await.map_err(|_| busy())?
@@ -139,6 +142,8 @@ impl Clients {
     async fn send(&self, context: &HostContext, document: Vec<u8>) -> HostResult {
         let outbound = context.extension::<Outbound>().ok_or("the runner gave this function no HTTP client")?;
         let limits = &outbound.limits;
+        // What of it becomes a body is copied.
+        let _held = context.hold(document.len())?;
         let mut request = self
             .beside(document.len(), move || {
                 Request::read(outbound::parse_request(&document).map_err(|error| error.to_string())?)
@@ -147,37 +152,45 @@ impl Clients {
         if let Some(trail) = context.companion::<Trail>() {
             request.headers.insert(trail.header.clone(), trail.value.clone());
         }
-        let _permit = outbound.permit(context.deadline()).await?;
-        let exchange = Box::pin(self.exchange(&context.capabilities().network, request, limits.body));
-        within(limits.timeout, exchange).await
+        let _permit = outbound.permit(context).await?;
+        // Names are looked up on the function's own share of threads, also deep in the client.
+        let exchange = LOOKUPS.scope(context.blocking().clone(), self.exchange(context, request, limits.body));
+        within(limits.timeout, context, Box::pin(exchange)).await
     }
 
     /// Sends a request, follows redirects and reads the answer.
-    async fn exchange(&self, network: &Network, mut request: Request, max_body: usize) -> HostResult {
+    async fn exchange(&self, context: &HostContext, mut request: Request, max_body: usize) -> HostResult {
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.hop(network, &request).await?;
+            let response = self.hop(&context.capabilities().network, &request).await?;
             match request.redirected(&response) {
                 Some(next) => request = next?,
-                None => return self.read(response, max_body).await,
+                None => return self.read(context, response, max_body).await,
             }
         }
         Err(format!("stopped after {MAX_REDIRECTS} redirects"))
     }
 
     /// The answer as the guest's document.
-    async fn read(&self, mut response: Response, max_body: usize) -> HostResult {
-        let too_large = || format!("the answer exceeds the limit of {max_body} bytes (flag `--maxOutboundBody`)");
+    async fn read(&self, context: &HostContext, mut response: Response, max_body: usize) -> HostResult {
+        let too_large = || {
+            context.hit(Limit::OutboundBody);
+            format!("the answer exceeds the limit of {max_body} bytes (flag `--maxOutboundBody`)")
+        };
         if response.content_length().is_some_and(|length| length > max_body as u64) {
             return Err(too_large());
         }
         let host = response.url().host_str().unwrap_or_default().to_owned();
+        // The answer as it comes, and the document that is made of it.
+        let mut held = context.hold(0)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(&host, &error))? {
             if chunk.len() > max_body - body.len() {
                 return Err(too_large());
             }
+            held.grow(chunk.len())?;
             body.extend_from_slice(&chunk);
         }
+        held.grow(body.len())?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let size = body.len();
         self.beside(size, move || {
@@ -363,11 +376,16 @@ fn next_cause<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e (d
     }
 }
 
-async fn within(limit: Option<Duration>, exchange: impl Future<Output = HostResult>) -> HostResult {
+async fn within(
+    limit: Option<Duration>,
+    context: &HostContext,
+    exchange: impl Future<Output = HostResult>,
+) -> HostResult {
     let Some(limit) = limit else { return exchange.await };
-    timeout(limit, exchange)
-        .await
-        .unwrap_or_else(|_| Err(format!("the request exceeds the time limit of {limit:?} (flag `--outboundTimeout`)")))
+    timeout(limit, exchange).await.unwrap_or_else(|_| {
+        context.hit(Limit::OutboundTimeout);
+        Err(format!("the request exceeds the time limit of {limit:?} (flag `--outboundTimeout`)"))
+    })
 }
 
 #[cfg(test)]
@@ -380,6 +398,32 @@ mod tests {
 
     fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
         request.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// A resolver that does not answer would hold the threads of all functions.
+    #[tokio::test]
+    async fn names_are_looked_up_on_the_functions_share_of_threads() {
+        let policy = AddressPolicy::new(&Network { reach: capsule_hdk::Reach::Operator, allowed: Vec::new() }, 1);
+        let client = client(&policy).unwrap();
+        let share = capsule_hdk::Blocking::new(tokio::runtime::Handle::current());
+        // More than there are: the work of each goes on until it is let go.
+        let (mut working, mut holding) = (Vec::new(), Vec::new());
+        for _ in 0..64 {
+            let share = share.clone();
+            let (hold, held) = std::sync::mpsc::channel::<()>();
+            holding.push(hold);
+            working.push(tokio::spawn(async move { share.run(move || held.recv().is_err()).await }));
+        }
+        tokio::task::yield_now().await;
+        let mut request = Box::pin(LOOKUPS.scope(share, client.get("http://localhost:1/").send()));
+        // Nobody listens there: once the name is known, the answer is a failure.
+        let waits = timeout(Duration::from_millis(100), &mut request).await;
+        assert!(waits.is_err(), "it was looked up on another thread");
+        drop(holding);
+        assert!(request.await.is_err());
+        for work in working {
+            work.await.unwrap().unwrap();
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use redis::{
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::addresses::AddressPolicy;
+use crate::addresses::{AddressPolicy, LOOKUPS};
 
 /// What `hostRedisGet` answers for a key that is not there: the text of the reference's client.
 pub const NIL: &str = "redis: nil";
@@ -38,13 +38,13 @@ pub fn add(host: &mut HostFunctions) {
     host.add(HostFunction::waiting("hostRedisSet", Reply::Framed, |context, [key, value]| async move {
         let redis = redis(&context)?;
         let command = redis::cmd("SET").arg(redis.key(&key)).arg(value).to_owned();
-        redis.run(&command, context.deadline()).await?;
+        redis.run(&command, &context).await?;
         Ok(key)
     }));
     host.add(HostFunction::waiting("hostRedisGet", Reply::Framed, |context, [key]| async move {
         let redis = redis(&context)?;
         let command = redis::cmd("GET").arg(redis.key(&key)).to_owned();
-        match redis.run(&command, context.deadline()).await? {
+        match redis.run(&command, &context).await? {
             Value::Nil => Err(NIL.into()),
             value => bytes(value),
         }
@@ -52,13 +52,13 @@ pub fn add(host: &mut HostFunctions) {
     host.add(HostFunction::waiting("hostRedisDel", Reply::Framed, |context, [key]| async move {
         let redis = redis(&context)?;
         let command = redis::cmd("DEL").arg(redis.key(&key)).to_owned();
-        redis.run(&command, context.deadline()).await?;
+        redis.run(&command, &context).await?;
         Ok(key)
     }));
     host.add(HostFunction::waiting("hostRedisKeys", Reply::Framed, |context, [pattern]| async move {
         let redis = redis(&context)?;
         let command = redis::cmd("KEYS").arg(redis.pattern(&pattern)).to_owned();
-        let Value::Array(found) = redis.run(&command, context.deadline()).await? else { return Err(strange()) };
+        let Value::Array(found) = redis.run(&command, &context).await? else { return Err(strange()) };
         let found = found.into_iter().map(bytes).collect::<Result<Vec<_>, _>>()?;
         let mut document = Vec::new();
         keys::write(&mut document, found.iter().map(|key| key.strip_prefix(redis.prefix.as_bytes()).unwrap_or(key)));
@@ -204,12 +204,12 @@ impl Redis {
     }
 
     /// Sends a command, on a new connection when the old one turns out to be broken.
-    async fn run(&self, command: &Cmd, deadline: Option<Instant>) -> Result<Value, String> {
+    async fn run(&self, command: &Cmd, context: &HostContext) -> Result<Value, String> {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let latest = Instant::now() + CONNECT_LIMIT + RESPONSE_LIMIT;
-        let latest =
-            deadline.map_or(latest, |deadline| latest.min(deadline.checked_sub(LAST_WORDS).unwrap_or(deadline)));
-        let work = Box::pin(async {
+        let end = context.deadline().map(|deadline| deadline.checked_sub(LAST_WORDS).unwrap_or(deadline));
+        let latest = end.map_or(latest, |end| latest.min(end));
+        let work = LOOKUPS.scope(context.blocking().clone(), async {
             let first = self.connected(settings, None).await?;
             match first.clone().link.send_packed_command(command).await {
                 Err(error) if broken(&error) => {
@@ -219,7 +219,7 @@ impl Redis {
                 result => result,
             }
         });
-        let answer = tokio::time::timeout_at(latest, work).await;
+        let answer = tokio::time::timeout_at(latest, Box::pin(work)).await;
         match answer {
             Ok(Ok(Value::ServerError(error))) => Err(self.text(settings, &error.into())),
             Ok(Ok(value)) => Ok(value),

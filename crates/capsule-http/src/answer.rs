@@ -70,7 +70,9 @@ pub(crate) fn error(error: &CallError) -> Answer {
         CallError::ArgumentTooLarge { .. } => text(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         CallError::Busy(Busy { retry_after, .. }) => unavailable(error.to_string(), *retry_after),
         CallError::Start(cause) => match &**cause {
-            CallError::Deadline(_) => text(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
+            CallError::Deadline(_) | CallError::StartDeadline(_) => {
+                text(StatusCode::GATEWAY_TIMEOUT, error.to_string())
+            }
             CallError::Runner(_) => internal(),
             _ => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         },
@@ -106,19 +108,21 @@ mod tests {
             (CallError::Deadline(Duration::from_secs(1)), 504),
             (CallError::ArgumentTooLarge { limit: 1, found: 2 }, 413),
             (CallError::ResultTooLarge { limit: 1, found: 2 }, 500),
-            (busy(BusyReason::QueueFull), 503),
-            (busy(BusyReason::QueueTimeout), 503),
+            (busy(BusyReason::QueueFull(1)), 503),
+            (busy(BusyReason::QueueTimeout(Duration::from_secs(1))), 503),
+            (busy(BusyReason::Instances(1)), 503),
             (busy(BusyReason::BackOff), 503),
             (busy(BusyReason::Stopping), 503),
             (CallError::Start(Box::new(CallError::Trap(trap))), 500),
             (CallError::Start(Box::new(CallError::Deadline(Duration::from_secs(1)))), 504),
+            (CallError::Start(Box::new(CallError::StartDeadline(Duration::from_secs(1)))), 504),
             (CallError::Runner("secret detail".into()), 500),
         ] {
             let answer = error(&call_error);
             assert_eq!(answer.status().as_u16(), status, "{call_error}");
             assert_eq!(answer.headers().get(RETRY_AFTER).is_some(), status == 503, "{call_error}");
         }
-        let answer = error(&busy(BusyReason::QueueFull));
+        let answer = error(&busy(BusyReason::QueueFull(1)));
         assert_eq!(answer.headers()[RETRY_AFTER], "2");
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use capsule_abi::names;
 use capsule_abi::response;
 use capsule_faas::runtime::hops;
-use capsule_hdk::{Call, CallError, Function, Kind};
+use capsule_hdk::{Call, CallError, Function, Kind, Limit};
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -82,9 +82,14 @@ impl App {
         let busy = self.idle.as_ref().map(|idle| idle.call());
         let id = id.to_str().unwrap_or_default();
         let (host, body) = match front::checked(head) {
-            Ok(host) => match self.front.take(body, peer).await {
+            Ok(host) => match self.front.take(body, self.front.max_body, peer).await {
                 Ok(body) => (host, body),
-                Err(refused) => return answer::refused(refused),
+                Err(refused) => {
+                    if refused.0 == StatusCode::PAYLOAD_TOO_LARGE {
+                        self.function.hit(Limit::Body);
+                    }
+                    return answer::refused(refused);
+                }
             },
             Err(refused) => return answer::refused(refused),
         };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capsule_cmd::capabilities::{self, Capabilities};
+use capsule_cmd::capabilities::{self, Capabilities, cache_dir};
 use capsule_cmd::exit;
 use capsule_cmd::flags::{Flag, Scope, Table, Type};
 use capsule_cmd::help::{Example, Program, Variable};
@@ -13,6 +13,7 @@ use capsule_cmd::logging;
 use capsule_cmd::module_source::{self, ModuleSource};
 use capsule_cmd::parse::Parsed;
 use capsule_cmd::usage::{Problem, Problems, UsageError};
+use capsule_runner::folders::Private;
 
 use crate::connections::limits::{self as connection_limits, ConnectionLimits};
 use crate::faas;
@@ -188,6 +189,18 @@ impl Config {
         };
         problems.finish()?;
         Ok(config)
+    }
+
+    /// What is the server's own, and no module's unless the operator has named it.
+    pub(crate) fn private(&self, parsed: &Parsed, faas: Option<&FaasSettings>) -> Private {
+        let tls = self.tls.iter().flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
+        let faas = faas.into_iter().flat_map(FaasSettings::private);
+        Private::new(cache_dir(parsed, |name| std::env::var_os(name)).into_iter().chain(tls).chain(faas))
+    }
+
+    /// Bytes of a module.
+    pub(crate) fn max_module(&self) -> u64 {
+        self.limits.max_module.unwrap_or(u64::MAX)
     }
 
     /// What the server does with every request.

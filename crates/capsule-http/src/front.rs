@@ -22,6 +22,9 @@ use crate::document;
 use crate::module_headers::Own;
 use crate::receiving::{self, Received, Refused};
 
+/// What sets the limit of a body.
+pub(crate) const MAX_BODY: &str = " (flag `--maxBody`)";
+
 /// What a module is asked.
 pub(crate) struct Asked<'a> {
     /// Checked, without what modules must not see.
@@ -49,8 +52,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// The body within the limits.
-    pub(crate) async fn take(&self, body: Incoming, peer: &Arc<Peer>) -> Result<Received, Refused> {
+    /// The body within the limits, of which `limit` is that of its bytes.
+    pub(crate) async fn take(&self, body: Incoming, limit: usize, peer: &Arc<Peer>) -> Result<Received, Refused> {
         if peer.is_server_full() {
             return Err(receiving::full());
         }
@@ -58,7 +61,7 @@ impl Front {
             return Ok(Received::default());
         }
         // In a box: the future of every call would be as large.
-        Box::pin(receiving::read(body, self.max_body, " (flag `--maxBody`)", peer)).await
+        Box::pin(receiving::read(body, limit, MAX_BODY, peer)).await
     }
 
     /// The call of a module for a request whose head has been [`checked`] and whose body has been taken.

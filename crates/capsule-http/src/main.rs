@@ -44,6 +44,8 @@ use std::process::ExitCode;
 use capsule_cmd::help::Request;
 use capsule_cmd::{exit, logging};
 use capsule_faas::shim;
+use capsule_hdk::compile_for_parent;
+use capsule_runner::COMPILE_WORD;
 
 /// A request makes several small allocations, which this allocator serves from lists of each thread.
 #[global_allocator]
@@ -58,6 +60,10 @@ fn start() -> anyhow::Result<ExitCode> {
     if arguments.next_if(|word| word == shim::WORD).is_some() {
         // Before anything else: it is a child process in the making, and no flag of it is this program's.
         return shim::become_child(arguments).map(|never| match never {}).map_err(anyhow::Error::msg);
+    }
+    if arguments.next_if(|word| word == COMPILE_WORD).is_some() {
+        compile_for_parent(arguments).map_err(anyhow::Error::msg)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let program = config::program();
     let none_given = arguments.peek().is_none();

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use capsule_hdk::Stats;
+use capsule_hdk::{Ceiling, Limit, Stats};
 
 use crate::connections::{Connections, Reason};
 
@@ -26,16 +26,19 @@ pub(crate) struct Metrics {
     statuses: Box<[AtomicU64]>,
     buckets: [AtomicU64; BOUNDS.len() + 1],
     microseconds: AtomicU64,
+    /// The memory of the process.
+    ceiling: Ceiling,
 }
 
 impl Metrics {
-    /// `connections` are counted by themselves.
-    pub(crate) fn new(connections: &Connections) -> Metrics {
+    /// `connections` are counted by themselves, and so is the memory below the `ceiling`.
+    pub(crate) fn new(connections: &Connections, ceiling: Ceiling) -> Metrics {
         Metrics {
             connections: connections.clone(),
             statuses: (0..1000).map(|_| AtomicU64::new(0)).collect(),
             buckets: [const { AtomicU64::new(0) }; BOUNDS.len() + 1],
             microseconds: AtomicU64::new(0),
+            ceiling,
         }
     }
 
@@ -85,6 +88,12 @@ impl Metrics {
             ("capsule_timeouts_total", "counter", "Calls that exceeded their time limit.", stats.timed_out),
             ("capsule_refused_total", "counter", "Calls that found no instance.", stats.refused),
             ("capsule_instances_started_total", "counter", "Instances started.", stats.started),
+            (
+                "capsule_instances_recycled_total",
+                "counter",
+                "Instances replaced after as many calls as they may serve.",
+                stats.recycled,
+            ),
             ("capsule_instances", "gauge", "Instances that exist.", stats.instances as u64),
             ("capsule_waiting_calls", "gauge", "Calls that wait for an instance.", stats.waiting as u64),
             ("capsule_memory_bytes", "gauge", "Linear memory of all instances.", stats.memory as u64),
@@ -92,6 +101,11 @@ impl Metrics {
             head(text, name, kind, help);
             let _ = writeln!(text, "{name} {value}");
         }
+        head(text, "capsule_limit_hits_total", "counter", "How often a limit was met, by its flag.");
+        for limit in Limit::ALL {
+            let _ = writeln!(text, "capsule_limit_hits_total{{limit=\"{}\"}} {}", limit.name(), stats.hits(limit));
+        }
+        self.write_ceiling(text);
         self.write_connections(text);
     }
 
@@ -106,6 +120,19 @@ impl Metrics {
         }
         head(text, "capsule_buffered_bytes", "gauge", "What is held for clients: bodies, requests that wait, answers.");
         let _ = writeln!(text, "capsule_buffered_bytes {}", connections.held());
+    }
+
+    fn write_ceiling(&self, text: &mut String) {
+        let limit = self.ceiling.limit().map_or("+Inf".into(), |limit| limit.to_string());
+        let (held, refused) = (self.ceiling.held().to_string(), self.ceiling.refused().to_string());
+        for (name, kind, help, value) in [
+            ("capsule_memory_ceiling_bytes", "gauge", "The limit of the memory for modules in this process.", limit),
+            ("capsule_memory_accounted_bytes", "gauge", "Of it, what is taken.", held),
+            ("capsule_memory_refusals_total", "counter", "How often memory was refused at that limit.", refused),
+        ] {
+            head(text, name, kind, help);
+            let _ = writeln!(text, "{name} {value}");
+        }
     }
 }
 
@@ -138,7 +165,10 @@ mod tests {
 
     #[test]
     fn the_modules_text_comes_first_and_cannot_clash() {
-        let metrics = Metrics::new(&Connections::new(of_tests()));
+        let ceiling = Ceiling::new(1000);
+        let held = ceiling.reserve(600).unwrap();
+        assert!(ceiling.reserve(401).is_err());
+        let metrics = Metrics::new(&Connections::new(of_tests()), ceiling);
         metrics.count(200, Duration::from_micros(60));
         let text = metrics.text(
             Some("# HELP call counter\ncall_counter 3\n#  TYPE capsule_instances gauge\n capsule_instances 9"),
@@ -151,5 +181,11 @@ mod tests {
         assert!(text.contains("capsule_http_request_duration_seconds_bucket{le=\"0.0001\"} 1\n"));
         assert!(text.contains("capsule_http_request_duration_seconds_bucket{le=\"+Inf\"} 1\n"));
         assert!(text.contains("capsule_http_request_duration_seconds_sum 0.00006\n"));
+        assert!(text.contains("\ncapsule_memory_ceiling_bytes 1000\n"));
+        assert!(text.contains("\ncapsule_memory_accounted_bytes 600\n"));
+        assert!(text.contains("\ncapsule_memory_refusals_total 1\n"));
+        drop(held);
+        let text = Metrics::new(&Connections::new(of_tests()), Ceiling::default()).text(None, &Stats::default());
+        assert!(text.contains("\ncapsule_memory_ceiling_bytes +Inf\n"));
     }
 }

@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells the parent that this server stops. A parent that is away is told nothing.
 pub(crate) async fn tell(parent: &Parent) {
-    let Parent { endpoint, name, revision } = parent;
+    let Parent { endpoint, name, revision, .. } = parent;
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
     let told = match client.build() {
         Ok(client) => client.post(format!("{endpoint}/notify/{name}/{revision}")).send().await,

@@ -44,10 +44,7 @@ impl Received {
 
 /// The whole body, or why it is refused; `advice` says what sets the limit.
 pub(crate) async fn read(body: Incoming, limit: usize, advice: &str, peer: &Arc<Peer>) -> Result<Received, Refused> {
-    let too_large = || {
-        let text = format!("the body exceeds the limit of {limit} bytes{advice}");
-        (StatusCode::PAYLOAD_TOO_LARGE, text.into())
-    };
+    let too_large = || too_large(limit, advice);
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
@@ -83,6 +80,11 @@ pub(crate) async fn read(body: Incoming, limit: usize, advice: &str, peer: &Arc<
         }
     }
     Ok(Received { bytes: first.unwrap_or_else(|| whole.freeze()), hold })
+}
+
+/// The refusal of a body; `advice` says what sets the limit.
+pub(crate) fn too_large(limit: usize, advice: &str) -> Refused {
+    (StatusCode::PAYLOAD_TOO_LARGE, format!("the body exceeds the limit of {limit} bytes{advice}").into())
 }
 
 /// A request that the server has no room for.

@@ -13,9 +13,10 @@ use capsule_cmd::limits::Instances;
 use capsule_cmd::message::HintExt as _;
 use capsule_cmd::module_source::ModuleSource;
 use capsule_cmd::parse::Parsed;
-use capsule_cmd::signals::Shutdown;
-use capsule_hdk::{Buffering, Function, Module, ProcessOutput, Reach};
-use capsule_runner::{Mode, Runner};
+use capsule_cmd::signals::{Shutdown, survive_file_limit};
+use capsule_hdk::{Buffering, Ceiling, Function, Module, ProcessOutput};
+use capsule_runner::folders::Private;
+use capsule_runner::{Hosted, Mode, Runner, Setup};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::app::App;
@@ -43,6 +44,7 @@ pub(crate) fn run(parsed: &Parsed, config: Config) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the I/O threads")?;
     let result = runtime.block_on(async {
+        survive_file_limit().context("cannot listen to signals")?;
         let mut config = config;
         config.connections.fit(descriptors::raise(), parsed);
         match (config.faas.take(), config.source.take()) {
@@ -64,18 +66,19 @@ async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow:
     let socket = bind(config.address)?;
     let address = socket.local_addr().context("the socket has no address")?;
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
+    let ceiling = capsule_runner::ceiling(&config.limits);
     let function = tokio::select! {
         biased;
         () = shutdown.requested() => {
             tracing::info!("stopped before the module was ready");
             return Ok(ExitCode::SUCCESS);
         }
-        ready = start(parsed, &config, &source, Arc::clone(&output)) => ready?,
+        ready = start(parsed, &config, &source, &ceiling, Arc::clone(&output)) => ready?,
     };
     let connections = Connections::new(config.connections.clone());
     let app = Arc::new(App {
         function: function.clone(),
-        metrics: Metrics::new(&connections),
+        metrics: Metrics::new(&connections, ceiling),
         idle: config.stop_after.filter(|limit| !limit.is_zero()).map(|_| Arc::new(Idle::new())),
         drain: Drain::default(),
         front: config.front(address),
@@ -123,10 +126,11 @@ async fn start(
     parsed: &Parsed,
     config: &Config,
     source: &ModuleSource,
+    ceiling: &Ceiling,
     output: Arc<ProcessOutput>,
 ) -> anyhow::Result<Function> {
-    let runner = Runner::new(parsed, &config.limits, Mode::Server)?;
-    started(&runner, config, source, output).await
+    let runner = Runner::new(parsed, &config.limits, ceiling, Mode::Server)?;
+    started(&runner, config, source, config.private(parsed, None), output).await
 }
 
 /// The function of the operator's module, ready to be called.
@@ -134,9 +138,10 @@ pub(crate) async fn started(
     runner: &Runner,
     config: &Config,
     source: &ModuleSource,
+    private: Private,
     output: Arc<ProcessOutput>,
 ) -> anyhow::Result<Function> {
-    let function = function(runner, config, source, output).await?;
+    let function = function(runner, config, source, private, output).await?;
     tracing::debug!("starting the module");
     function.start().await.map_err(|error| {
         let backtrace = error.trap().map(|trap| trap.backtrace.trim_end().to_owned()).unwrap_or_default();
@@ -152,23 +157,19 @@ async fn function(
     runner: &Runner,
     config: &Config,
     source: &ModuleSource,
+    private: Private,
     output: Arc<ProcessOutput>,
 ) -> anyhow::Result<Function> {
     let module = runner.load(source).await?;
-    let name = source.path.file_stem().unwrap_or_default().to_string_lossy();
-    let mut settings = Runner::function_config(
-        &name,
-        &config.limits,
-        &config.capabilities,
-        vec![source.path.display().to_string()],
-        output,
-        Buffering::Lines,
-    );
-    let network = &mut settings.capabilities.network;
-    if config.parent.is_some() && network.reach == Reach::Operator {
-        // The function of a server of functions reaches no more than it would in that server's own process.
-        network.reach = Reach::Public;
-    }
+    let setup = Setup {
+        name: &source.path.file_stem().unwrap_or_default().to_string_lossy(),
+        limits: &config.limits,
+        capabilities: &config.capabilities,
+        arguments: vec![source.path.display().to_string()],
+        private,
+        hosted: config.parent.as_ref().map(|parent| Hosted { redis_prefix: parent.redis_prefix.clone() }),
+    };
+    let settings = runner.function_config(setup, output, Buffering::Lines);
     let function = runner.function(&module, settings)?;
     if !module.exports(names::CALL_HANDLE_HTTP) {
         return Err(no_http_handler(&module));

@@ -11,8 +11,7 @@ const SECRETS: &[&str] = &[
     "CAPSULE_MQTT_*",
     "NATS_*",
     "MQTT_*",
-    "NGROK_AUTHTOKEN",
-    "NGROK_AUTH_TOKEN",
+    "NGROK_*",
     "REDIS_*",
 ];
 
@@ -30,12 +29,21 @@ pub fn of_module(
     passed: &PassEnv,
     given: &[(String, String)],
 ) -> Vec<(String, String)> {
+    of_hosted(own.filter(|(name, _)| !is_secret(name)), passed, given)
+}
+
+/// The same for a function in a process that its server has started: nothing in `own` is a secret from it.
+pub fn of_hosted(
+    own: impl Iterator<Item = (String, String)>,
+    passed: &PassEnv,
+    given: &[(String, String)],
+) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = own
         .filter(|(name, _)| match passed {
             PassEnv::All => true,
             PassEnv::Names(names) => names.contains(name),
         })
-        .filter(|(name, _)| !is_secret(name) && given.iter().all(|(other, _)| other != name))
+        .filter(|(name, _)| given.iter().all(|(other, _)| other != name))
         .collect();
     variables.extend(given.iter().cloned());
     variables
@@ -71,6 +79,17 @@ mod tests {
         check(PassEnv::All, &[], &[("HOME", "/root"), ("MESSAGE", "m")]);
         check(PassEnv::Names(vec!["REDIS_URI".into(), "MESSAGE".into()]), &[], &[("MESSAGE", "m")]);
         check(PassEnv::Names(Vec::new()), &[], &[]);
+        for name in ["CAPSULE_FAAS_TOKEN_FILE", "NGROK_API_KEY", "NATS_CREDS", "MQTT_PASSWORD", "REDIS_PWD"] {
+            assert!(is_secret(name), "{name}");
+        }
+        assert!(!is_secret("CAPSULE_DOMAIN") && !is_secret("MY_REDIS_URI"));
+    }
+
+    #[test]
+    fn what_a_server_gives_to_its_process_is_the_functions() {
+        let own = [("REDIS_URI".to_owned(), "mine".to_owned()), ("PATH".to_owned(), "/bin".to_owned())];
+        let passed = PassEnv::Names(vec!["REDIS_URI".into()]);
+        assert_eq!(of_hosted(own.into_iter(), &passed, &[]), [("REDIS_URI".into(), "mine".into())]);
     }
 
     #[test]

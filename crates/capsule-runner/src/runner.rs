@@ -5,19 +5,33 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use capsule_cmd::capabilities::{CACHE_DIR, Capabilities, cache_dir};
 use capsule_cmd::download::{self, Options};
-use capsule_cmd::limits::{Limits, MAX_INSTANCES};
+use capsule_cmd::limits::{Limits, MAX_INSTANCES, TotalMemory};
 use capsule_cmd::message::HintExt as _;
 use capsule_cmd::module_source::ModuleSource;
 use capsule_cmd::parse::Parsed;
 use capsule_hdk::{
-    Buffering, Engine, EngineConfig, Function, FunctionConfig, Host, HostFunctions, LoadError, Module, Output,
+    Buffering, Ceiling, CompileCommand, Compiler, Engine, EngineConfig, Function, FunctionConfig, Host, HostFunctions,
+    LoadError, Module, Output, Reach,
 };
 use capsule_hostfns::Services;
 use capsule_hostfns::cache::Cache;
 use capsule_hostfns::http::HttpLimits;
 use capsule_hostfns::redis::{Redis, RedisSettings};
 
-use crate::{environment, settings};
+use crate::folders::Private;
+use crate::{environment, machine, settings};
+
+/// The first word by which a server recognises that it is to call [`capsule_hdk::compile_for_parent`] with the words that
+/// follow.
+pub const COMPILE_WORD: &str = "--compile-child";
+
+/// The allocator of servers takes memory in large pages, which a process with a budget and a short life fills with zeros for
+/// nothing: without them compiling takes a third of the memory, and less time.
+const COMPILE_ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_ALLOW_THP", "0")];
+
+/// The share of the machine's memory that modules may take, in percent. The rest is for the runner itself, for what is on its way
+/// in and out, and for the system.
+const SHARE: u64 = 75;
 
 /// How long the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,19 +47,86 @@ pub enum Mode {
 /// Instances that a server of many modules may have when nothing else is said: most of its functions keep one.
 const INSTANCES_OF_MANY: usize = 4096;
 
+/// What the module of a command line is run with.
+pub struct Setup<'a> {
+    /// What it is called in logs.
+    pub name: &'a str,
+    /// Its limits.
+    pub limits: &'a Limits,
+    /// What it may use.
+    pub capabilities: &'a Capabilities,
+    /// WASI's arguments.
+    pub arguments: Vec<String>,
+    /// What is the runner's own: the current folder is not lent when it holds something of it.
+    pub private: Private,
+    /// Set when the module is the function of a server, which runs it in this process.
+    pub hosted: Option<Hosted>,
+}
+
+/// What a server says of a function that it runs in a process of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Hosted {
+    /// What stands in front of its keys in Redis.
+    pub redis_prefix: String,
+}
+
+/// The memory that all modules of this process may take together.
+pub fn ceiling(limits: &Limits) -> Ceiling {
+    match limits.max_total_memory {
+        TotalMemory::Unlimited => Ceiling::default(),
+        TotalMemory::Bytes(bytes) => Ceiling::new(settings::size(Some(bytes))),
+        TotalMemory::OfTheMachine => Ceiling::new(settings::size(machine::memory().map(|bytes| bytes / 100 * SHARE))),
+    }
+}
+
+/// Servers have modules compiled by a child process, within its budget; a program that runs one module of its user's and ends
+/// does it itself.
+fn compiler(limits: &Limits, mode: Mode) -> Compiler {
+    if mode == Mode::Once {
+        return Compiler::InProcess;
+    }
+    let program = match program() {
+        Ok(program) => program,
+        Err(error) => {
+            tracing::warn!("modules are compiled without limits: cannot find the program itself: {error}");
+            return Compiler::InProcess;
+        }
+    };
+    let mut command = CompileCommand::new(program, [COMPILE_WORD]);
+    command.time = limits.compile_timeout.unwrap_or(settings::NO_TIME_LIMIT).min(settings::NO_TIME_LIMIT);
+    command.memory = settings::size(limits.max_compile_memory);
+    command.environment = COMPILE_ENVIRONMENT.map(|(name, value)| (name.into(), value.into())).to_vec();
+    Compiler::Child(command)
+}
+
+/// This very program, also when another one has taken its place on the disk since it was started.
+fn program() -> std::io::Result<std::path::PathBuf> {
+    let running = std::path::Path::new("/proc/self/exe");
+    if cfg!(target_os = "linux") && running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
+}
+
 /// What modules are loaded with and run on.
 pub struct Runner {
     engine: Engine,
     host: Host,
+    /// Bytes of a download.
+    max_module: u64,
 }
 
 impl Runner {
-    /// Starts the engine and links the host functions. Within a tokio runtime.
+    /// Starts the engine and links the host functions. Within a tokio runtime. A program of a `mode` other than
+    /// [`Mode::Once`] looks for [`COMPILE_WORD`] before it does anything else.
     ///
     /// # Errors
     /// When the machine does not give what the settings ask for.
-    pub fn new(parsed: &Parsed, limits: &Limits, mode: Mode) -> anyhow::Result<Runner> {
+    pub fn new(parsed: &Parsed, limits: &Limits, ceiling: &Ceiling, mode: Mode) -> anyhow::Result<Runner> {
         let mut config = EngineConfig::default();
+        config.ceiling = ceiling.clone();
+        config.compiler = compiler(limits, mode);
+        config.max_module = settings::size(limits.max_module);
+        if limits.max_module.is_none() {
+            config.max_functions = usize::MAX;
+        }
         if mode == Mode::ManyFunctions && !parsed.is_given(&MAX_INSTANCES) {
             config.max_instances = INSTANCES_OF_MANY;
         } else if let Some(count) = limits.max_instances.and_then(|count| usize::try_from(count).ok()) {
@@ -53,6 +134,7 @@ impl Runner {
         }
         config.cache = cache_dir(parsed, |name| std::env::var_os(name));
         config.pooling = mode != Mode::Once;
+        config.fair = mode == Mode::ManyFunctions;
         let engine = match Engine::new(&config) {
             // A home that cannot be written, as in many containers: nobody asked for a cache there.
             Err(error) if config.cache.is_some() && !parsed.is_given(&CACHE_DIR) => {
@@ -66,7 +148,7 @@ impl Runner {
         let mut functions = HostFunctions::new();
         capsule_hostfns::standard(&mut functions);
         let host = Host::new(&engine, &functions).map_err(hinted)?;
-        Ok(Runner { engine, host })
+        Ok(Runner { engine, host, max_module: limits.max_module.unwrap_or(u64::MAX) })
     }
 
     /// The host functions, linked.
@@ -85,7 +167,7 @@ impl Runner {
     /// What is wrong with the download or the module, with advice.
     pub async fn load(&self, source: &ModuleSource) -> anyhow::Result<Module> {
         if let Some(remote) = &source.download {
-            let options = Options { progress: true, ..Options::default() };
+            let options = Options { progress: true, limit: self.max_module };
             download::download(remote, &source.path, options).await?;
         }
         let (engine, path) = (self.engine.clone(), source.path.clone());
@@ -101,43 +183,61 @@ impl Runner {
         Function::new(&self.host, module, config).map_err(hinted)
     }
 
-    /// The settings of a function that its own operator runs, in the words of the command line. `arguments` are WASI's.
-    pub fn function_config(
-        name: &str,
-        limits: &Limits,
-        capabilities: &Capabilities,
-        arguments: Vec<String>,
-        output: Arc<dyn Output>,
-        buffering: Buffering,
-    ) -> FunctionConfig {
+    /// The settings of a function that its own operator runs, or that a server runs in this process.
+    pub fn function_config(&self, setup: Setup<'_>, output: Arc<dyn Output>, buffering: Buffering) -> FunctionConfig {
+        let Setup { name, limits, capabilities, arguments, private, hosted } = setup;
         let own =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let variables = environment::of_module(own, &capabilities.pass_env, &capabilities.env);
+        let variables = match hosted {
+            None => environment::of_module(own, &capabilities.pass_env, &capabilities.env),
+            // All that this process has, its server has given to the function.
+            Some(_) => environment::of_hosted(own, &capabilities.pass_env, &capabilities.env),
+        };
         let mut config = FunctionConfig::new(name);
         config.contract = settings::contract(limits.instances);
         config.limits = settings::limits(limits);
         config.capabilities = settings::capabilities(capabilities, variables, arguments);
         config.output = output;
         config.buffering = buffering;
-        services(limits, &capabilities.env).attach(&mut config);
+        if capabilities.default_folder {
+            withhold(&mut config.capabilities, &private);
+        }
+        let network = &mut config.capabilities.network;
+        if hosted.is_some() && network.reach == Reach::Operator {
+            // It reaches no more than it would in that server's own process.
+            network.reach = Reach::Public;
+        }
+        services(limits, &capabilities.env, hosted, self.engine.ceiling()).attach(&mut config);
         config
     }
 }
 
+/// Takes the default folder back when it must be named: nobody has thought of what is in it.
+fn withhold(capabilities: &mut capsule_hdk::Capabilities, private: &Private) {
+    let found = capabilities.folders.iter().find_map(|folder| Some((folder, private.objection(&folder.host)?)));
+    let Some((folder, objection)) = found else { return };
+    let path = crate::folders::real(&folder.host);
+    let reason = format!("the current folder is not lent: `{}` {objection}; name it", path.display());
+    tracing::info!("{reason} with `--dir` if the module may use it");
+    capabilities.folders.clear();
+    capabilities.withheld = Some(reason);
+}
+
 /// What the host functions of one function need: its cache, its outbound limits, and the operator's Redis, unless the module
-/// was given one of its own by `--env`.
-fn services(limits: &Limits, given: &[(String, String)]) -> Services {
-    let size = |limit: Option<u64>| limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let own_redis = given.iter().any(|(name, _)| name.starts_with("REDIS_"));
+/// was given one of its own by `--env`, or is hosted.
+fn services(limits: &Limits, given: &[(String, String)], hosted: Option<Hosted>, ceiling: &Ceiling) -> Services {
+    let size = settings::size;
+    let own_redis = hosted.is_some() || given.iter().any(|(name, _)| name.starts_with("REDIS_"));
     let operators_redis = || RedisSettings::from_lookup(|name| std::env::var(name).ok());
     Services {
-        cache: Some(Arc::new(Cache::new(size(limits.max_cache)))),
+        cache: Some(Arc::new(Cache::below(size(limits.max_cache), ceiling))),
         http: HttpLimits {
             timeout: limits.outbound_timeout,
             body: size(limits.max_outbound_body),
             calls: size(limits.max_outbound_calls),
         },
         redis: (!own_redis).then(|| Arc::new(Redis::operator(operators_redis(), ""))),
+        redis_prefix: hosted.unwrap_or_default().redis_prefix,
         ..Services::default()
     }
 }

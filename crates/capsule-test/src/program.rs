@@ -13,6 +13,10 @@ use crate::process::{Finished, Process};
 /// change what a test shows.
 const INHERITED: [&str; 4] = ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
 
+/// Mounts a file system in memory at the second word, as large as the first one says, then becomes the program behind them.
+const ON_SMALL_DISK: &str =
+    "size=$1 folder=$2; shift 2; mount -t tmpfs -o size=$size,mode=700 none \"$folder\" && exec \"$0\" \"$@\"";
+
 /// A program to start. The environment is almost empty; the compile cache is one folder for all tests of a profile.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -56,6 +60,11 @@ impl Program {
         Self { path: path.into(), args: Vec::new(), env: Vec::new(), folder: None, stdin: Vec::new() }
     }
 
+    /// Where the executable is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The name of the executable.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -93,6 +102,27 @@ impl Program {
     pub fn current_dir(mut self, folder: impl AsRef<Path>) -> Self {
         self.folder = Some(folder.as_ref().to_owned());
         self
+    }
+
+    /// Has it see a disk of its own at `folder`, which is as large as `size` says (`64k`, `2m`), empty, and gone when the program is.
+    ///
+    /// # Errors
+    /// The system does not let this process mount anything.
+    pub fn on_small_disk(self, folder: impl AsRef<Path>, size: &str) -> anyhow::Result<Self> {
+        // Root needs no namespace of users, and in a container often may not make one.
+        let apart = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+        let unshare = Self::tool("unshare", "util-linux")?;
+        let tried = unshare.clone().args([apart, "true"]).run()?;
+        if tried.code != Some(0) {
+            bail!(
+                "a small disk cannot be mounted: this test runs as root with CAP_SYS_ADMIN, or where user namespaces are \
+                 allowed\n{tried:?}"
+            );
+        }
+        let words = [apart, "sh", "-c", ON_SMALL_DISK].map(OsString::from);
+        let behind = [self.path.into_os_string(), size.into(), folder.as_ref().into()];
+        let args = words.into_iter().chain(behind).chain(self.args).collect();
+        Ok(Self { path: unshare.path, args, ..self })
     }
 
     /// Sets what it reads from stdin; nothing unless said otherwise.
@@ -182,6 +212,17 @@ mod tests {
         let program = Program::tool("sh", "dash").unwrap().args(["-c", "echo $1; echo $NAME >&2; exit 3", "sh", "a b"]);
         let finished = program.env("NAME", "value").without_stdout().unwrap().run().unwrap();
         assert_eq!((finished.stdout().as_str(), finished.stderr().as_str(), finished.code), ("", "value\n", Some(3)));
+    }
+
+    #[test]
+    fn a_small_disk_is_full_soon_and_the_programs_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "head -c 60000 /dev/zero > \"$1/small\" && head -c 60000 /dev/zero > \"$1/large\"; ls \"$1\"";
+        let program = Program::tool("sh", "dash").unwrap().args(["-c", script, "sh"]).arg(folder.path());
+        let finished = program.on_small_disk(folder.path(), "64k").unwrap().run().unwrap();
+        assert_eq!((finished.code, finished.stdout().as_str()), (Some(0), "large\nsmall\n"), "{finished:?}");
+        assert!(finished.stderr().contains("No space left on device"), "{finished:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -10,8 +10,13 @@ use serde_json::Value;
 const HARNESS: &str = "capsule-test";
 
 /// Libraries, by the beginning of their name, and the crates that may use them.
-const DOORS: [(&str, &[&str]); 4] =
-    [("wasmtime", &["capsule-hdk"]), ("cranelift", &[]), ("redis", &["capsule-hostfns"]), ("ngrok", &["capsule-http"])];
+const DOORS: [(&str, &[&str]); 5] = [
+    ("wasmtime", &["capsule-hdk"]),
+    ("wiggle", &["capsule-hdk"]),
+    ("cranelift", &[]),
+    ("redis", &["capsule-hostfns"]),
+    ("ngrok", &["capsule-http"]),
+];
 
 /// Crates that modules are built with, and all that they may use of others.
 const FOR_GUESTS: [(&str, &[&str]); 2] =

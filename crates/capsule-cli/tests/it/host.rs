@@ -55,8 +55,7 @@ fn files_below_the_current_folder() {
     check_error(
         &run("rnew.txt", &["--dir=no-such-folder"]),
         1,
-        "the module could not be started: cannot open folder `no-such-folder`: No such file or directory (os error 2) (flag \
-         `--dir`)",
+        "cannot open folder `no-such-folder`: No such file or directory (os error 2) (flag `--dir`)",
     );
 }
 
@@ -115,4 +114,21 @@ fn redis_of_the_operator() {
         let finished = host("gkey").env("REDIS_URI", uri).run().unwrap();
         assert_eq!((finished.code, finished.stderr().as_str()), (Some(1), ""), "{finished:?}");
     }
+}
+
+#[test]
+fn a_home_with_compiled_code_is_lent_only_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("file"), "content").unwrap();
+    let run = |flags: &[&str]| {
+        let program = host("rfile").env("HOME", home.path()).env("XDG_CACHE_HOME", "").current_dir(home.path());
+        program.args(flags).run().unwrap()
+    };
+    let withheld = run(&[]);
+    assert_eq!((withheld.code, withheld.stderr().as_str()), (Some(1), ""), "{withheld:?}");
+    let text = withheld.stdout();
+    let expected = "cannot read `file`: the current folder is not lent: `";
+    assert!(text.starts_with(expected) && text.ends_with("name it (flag `--dir`)\n"), "{text}");
+    check(&run(&["--dir=."]), 0, "content\n", "");
+    check(&run(&["--cacheDir=none"]), 0, "content\n", "");
 }

@@ -148,8 +148,8 @@ async fn what_goes_wrong_is_said_and_leaves_the_old_file() {
         ("/damaged", 99, "caused by: expected a whole wasm file, found one that is cut off or damaged, of 16 bytes\n"),
         ("/preamble", 99, "caused by: expected a whole wasm file, found one that is cut off or damaged, of 5 bytes\n"),
         ("/chunks", 99, "caused by: the answer ended early, after 4 bytes\n"),
-        ("/large", 13, "caused by: the file is larger than the limit of 13 bytes\n"),
-        ("/endless", 13, "caused by: the file is larger than the limit of 13 bytes\n"),
+        ("/large", 13, "caused by: the file is larger than the limit of 13 bytes (flag `--maxModule`)\n"),
+        ("/endless", 13, "caused by: the file is larger than the limit of 13 bytes (flag `--maxModule`)\n"),
     ] {
         let shown = failure(&remote(server.url(path)), &target, limit).await;
         let first = format!("error: cannot download `{}`\n", server.url(path));

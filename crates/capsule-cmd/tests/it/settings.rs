@@ -8,7 +8,7 @@ use std::time::Duration;
 use capsule_cmd::capabilities::{self, Capabilities, Folder, PassEnv, cache_dir};
 use capsule_cmd::download::AuthHeader;
 use capsule_cmd::flags::Table;
-use capsule_cmd::limits::{self, Instances, Limits};
+use capsule_cmd::limits::{self, Instances, Limits, TotalMemory};
 use capsule_cmd::module_source::{self, ModuleSource, Remote};
 use capsule_cmd::parse::{Parsed, parse};
 use capsule_cmd::usage::{Problems, UsageError};
@@ -99,15 +99,23 @@ fn contradictions_of_the_source() {
 fn limits_have_defaults_and_can_be_switched_off() {
     let expected = Limits {
         call_timeout: Some(Duration::from_secs(30)),
+        start_timeout: Some(Duration::from_secs(30)),
         max_memory: Some(256 << 20),
         instances: Instances::Count(NonZeroU64::MIN),
         max_instances: Some(256),
+        max_total_memory: TotalMemory::OfTheMachine,
+        max_module: Some(64 << 20),
+        compile_timeout: Some(Duration::from_secs(60)),
+        max_compile_memory: Some(1 << 30),
+        max_calls: None,
         max_queue: Some(1024),
         queue_timeout: Some(Duration::from_secs(10)),
         max_body: Some(10 << 20),
         max_result: Some(16 << 20),
         max_host_memory: Some(64 << 20),
         max_cache: Some(64 << 20),
+        max_files: Some(64),
+        max_written: Some(1 << 30),
         outbound_timeout: Some(Duration::from_secs(10)),
         max_outbound_body: Some(10 << 20),
         max_outbound_calls: Some(64),
@@ -123,6 +131,11 @@ fn limits_have_defaults_and_can_be_switched_off() {
     assert_eq!((off.max_memory, off.max_body, off.max_result, off.max_outbound_body), (None, None, None, None));
     assert_eq!((off.max_queue, off.max_instances, off.max_outbound_calls), (None, None, None));
     assert_eq!((off.max_cache, off.max_host_memory), (None, None));
+    assert_eq!((off.start_timeout, off.max_files, off.max_written), (None, None, None));
+    assert_eq!((off.max_total_memory, off.max_module), (TotalMemory::Unlimited, None));
+    assert_eq!((off.compile_timeout, off.max_compile_memory, off.max_calls), (None, None, None));
+    let total = Limits::read(&read(&["--maxTotalMemory=2GiB", "--maxCalls=7"]));
+    assert_eq!((total.max_total_memory, total.max_calls), (TotalMemory::Bytes(2 << 30), Some(7)));
     let some = Limits::read(&read(&["--callTimeout=500ms", "--max-memory=64MiB", "--maxBody", "1"]));
     assert_eq!(some.call_timeout, Some(Duration::from_millis(500)));
     assert_eq!((some.max_memory, some.max_body), (Some(64 << 20), Some(1)));

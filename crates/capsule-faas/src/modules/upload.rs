@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use capsule_hdk::Reservation;
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Shared};
+use super::{Digest, Kept, Shared};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::folder;
 
@@ -24,7 +25,7 @@ pub(super) struct Upload<'a> {
 
 enum Target<'a> {
     File(Part<'a>),
-    Memory(Vec<u8>),
+    Memory(Vec<u8>, Reservation),
 }
 
 /// A file in the making, removed when it does not get its name.
@@ -52,7 +53,7 @@ impl Drop for Part<'_> {
 impl<'a> Upload<'a> {
     pub(super) fn begin(shared: &'a Shared, limit: u64) -> Result<Upload<'a>, StoreError> {
         let target = match &shared.folder {
-            None => Target::Memory(Vec::new()),
+            None => Target::Memory(Vec::new(), shared.ceiling.nothing()),
             Some(folder) => {
                 let number = shared.uploads.fetch_add(1, Ordering::Relaxed);
                 let path = folder::part_of(folder, &format!("upload-{number}"));
@@ -67,12 +68,15 @@ impl<'a> Upload<'a> {
     pub(super) fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
         self.length += chunk.len() as u64;
         if self.length > self.limit {
-            let message = format!("the module is larger than {} bytes", self.limit);
+            let message = format!("the module is larger than the limit of {} bytes (flag `--maxModule`)", self.limit);
             return Err(StoreError::new(StoreErrorKind::TooLarge, message));
         }
         self.hash.update(chunk);
         match &mut self.target {
-            Target::Memory(bytes) => bytes.extend_from_slice(chunk),
+            Target::Memory(bytes, memory) => {
+                memory.grow(chunk.len()).map_err(StoreError::full)?;
+                bytes.extend_from_slice(chunk);
+            }
             Target::File(part) => part.file.write_all(chunk).map_err(|error| not_written(part.folder, error))?,
         }
         Ok(())
@@ -84,11 +88,15 @@ impl<'a> Upload<'a> {
         let digest = Digest::new(self.hash.finalize().into());
         let refused = |message| StoreError::new(StoreErrorKind::Refused, message);
         match self.target {
-            Target::Memory(bytes) => {
+            Target::Memory(bytes, memory) => {
                 check(&bytes).map_err(refused)?;
-                self.shared.names().insert(digest, (Bytes::from(bytes), SystemTime::now()));
+                // Without the room that was left for more.
+                let bytes = Bytes::from(bytes.into_boxed_slice());
+                self.shared.names().insert(digest, Kept { bytes, stored: SystemTime::now(), _memory: memory });
             }
             Target::File(part) => {
+                let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+                let _memory = self.shared.ceiling.reserve(length).map_err(StoreError::full)?;
                 let bytes = fs::read(&part.path).map_err(|error| not_written(part.folder, error))?;
                 check(&bytes).map_err(refused)?;
                 drop(bytes);

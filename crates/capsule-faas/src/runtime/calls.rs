@@ -4,14 +4,15 @@ use std::any::Any;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use capsule_faas_model::lifecycle::{Admission, Effect};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::target::Selector;
-use capsule_hdk::{self as hdk, Call, CallError};
+use capsule_hdk::{self as hdk, Call, CallError, Limit};
 use http::Response;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
@@ -59,6 +60,16 @@ impl Placed {
     /// Who will answer.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The largest body of a request that it takes, in bytes.
+    pub fn body_limit(&self) -> usize {
+        self.running.process.habits.body
+    }
+
+    /// Counts that a limit was met which the program keeps for the function.
+    pub fn hit(&self, limit: Limit) {
+        self.running.process.hit(limit);
     }
 
     /// Whether it is in a child process.
@@ -140,6 +151,26 @@ impl Faas {
         Ok(())
     }
 
+    /// The largest body that anybody takes to whom a call may go, in bytes; [`Placed::body_limit`] is that of who got it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn body_limit(&self, selector: &Selector) -> Result<usize, FaasError> {
+        let state = self.inner.read();
+        let found = state.registry.possible(selector)?;
+        let limits = found.iter().filter_map(|found| Some(state.processes.get(&found.entry.process)?.habits.body));
+        Ok(limits.max().unwrap_or(usize::MAX))
+    }
+
+    /// Counts that a limit was met by a call which has not been placed.
+    pub fn hit(&self, selector: &Selector, limit: Limit) {
+        let state = self.inner.read();
+        let found = state.registry.resolve(selector, 0).ok();
+        if let Some(process) = found.and_then(|found| state.processes.get(&found.entry.process)) {
+            process.hit(limit);
+        }
+    }
+
     /// Finds the function for a call and waits until it takes it. Without a revision the route chooses one, without an index
     /// one of the equal indexes. A function that sleeps is woken first. `hops` is the way of the call so far. `now` is what the
     /// caller's clock has just said: the call begins there when it does not have to wait.
@@ -183,6 +214,7 @@ impl Inner {
         pick: u64,
         hops: Option<&str>,
     ) -> Result<(Running, Key), FaasError> {
+        let mut waiting = Caller::of(&process);
         let deadline = Instant::now() + self.config.patience;
         let mut stop = self.stopping.subscribe();
         loop {
@@ -192,7 +224,10 @@ impl Inner {
                 // Asked again: it may have changed before anybody listened.
                 match self.place_again(selector, pick, hops)? {
                     Place::Go(running, key) => return Ok((running, key)),
-                    Place::Wait(next) if !Arc::ptr_eq(&next, &process) => next,
+                    Place::Wait(next) if !Arc::ptr_eq(&next, &process) => {
+                        drop(std::mem::replace(&mut waiting, Caller::of(&next)));
+                        next
+                    }
                     Place::Wait(same) => {
                         tokio::select! {
                             waited = timeout_at(deadline, change) => waited.map_err(|_| late(&same))?,
@@ -241,6 +276,14 @@ impl Inner {
             self.refuse_loop(process, &key, hops)?;
         }
         let mut held = process.lock();
+        let most = self.config.max_calls;
+        if held.life.running_calls() as usize >= most || process.callers.load(Ordering::Relaxed) > most {
+            process.hit(Limit::Connections);
+            let message = format!(
+                "`{key}` has {most} calls at once, its share of what the server can hold (flag `--maxConnections`)"
+            );
+            return Err(FaasError::unavailable(message, Duration::from_secs(1)));
+        }
         let admission = if held.life.enter() { Admission::Go } else { held.life.call(self.now()) };
         match admission {
             Admission::Go => {
@@ -281,6 +324,23 @@ impl Inner {
         Err(FaasError::new(FaasErrorKind::Loop, message).with_hint(
             "a function with one instance can serve only one call: give it more with `-instances`, or share the code",
         ))
+    }
+}
+
+/// A caller that waits until a process has woken; dropped when it does not wait any more.
+struct Caller(Arc<Process>);
+
+impl Caller {
+    fn of(process: &Arc<Process>) -> Caller {
+        let callers: &AtomicUsize = &process.callers;
+        callers.fetch_add(1, Ordering::Relaxed);
+        Caller(Arc::clone(process))
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.callers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

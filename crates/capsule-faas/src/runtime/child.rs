@@ -102,6 +102,9 @@ pub(crate) struct Start<'a> {
     pub(crate) module: &'a Path,
     /// Its own words.
     pub(crate) words: Vec<String>,
+    /// Words of the operator that its own may replace.
+    pub(crate) inherited: Vec<String>,
+    pub(crate) redis_prefix: Option<&'a str>,
     pub(crate) sleep_after: Option<Duration>,
     /// Limits, contract and environment, as the platform grants them.
     pub(crate) config: FunctionConfig,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use capsule_faas_model::{Refusal, RefusalKind};
-use capsule_hdk::{CallError, Fault, LoadError, LoadErrorKind};
+use capsule_hdk::{CallError, Fault, Full, LoadError, LoadErrorKind};
 
 use crate::error::{StoreError, StoreErrorKind};
 
@@ -72,10 +72,23 @@ impl FaasError {
         self
     }
 
+    /// What is unavailable may be there in a moment.
+    fn of(kind: FaasErrorKind, message: String) -> FaasError {
+        match kind {
+            FaasErrorKind::Unavailable => FaasError::unavailable(message, Duration::from_secs(1)),
+            _ => FaasError::new(kind, message),
+        }
+    }
+
     /// Not now, but perhaps after this time.
     pub(crate) fn unavailable(message: impl Into<String>, retry_after: Duration) -> FaasError {
         let error = FaasError::new(FaasErrorKind::Unavailable, message);
         FaasError { retry_after: Some(retry_after), ..error }
+    }
+
+    /// There is no memory for `what` now: the process is at its limit.
+    pub fn full(what: &str, full: Full) -> FaasError {
+        FaasError::unavailable(format!("there is no room for {what}: {full}"), Duration::from_secs(1))
     }
 
     /// The server ends.
@@ -141,10 +154,12 @@ impl From<StoreError> for FaasError {
             StoreErrorKind::Refused | StoreErrorKind::Unreadable => FaasErrorKind::Invalid,
             StoreErrorKind::BrokenOff => FaasErrorKind::BrokenOff,
             StoreErrorKind::DiskFull => FaasErrorKind::DiskFull,
+            StoreErrorKind::Memory => FaasErrorKind::Unavailable,
             _ => FaasErrorKind::Runner,
         };
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        FaasError { hint: error.hint().map(str::to_owned), ..FaasError::new(kind, format!("{error}{cause}")) }
+        let message = format!("{error}{cause}");
+        FaasError { hint: error.hint().map(str::to_owned), ..FaasError::of(kind, message) }
     }
 }
 
@@ -152,8 +167,9 @@ impl From<LoadError> for FaasError {
     fn from(error: LoadError) -> FaasError {
         let kind = match error.kind() {
             LoadErrorKind::Runner => FaasErrorKind::Runner,
+            LoadErrorKind::Memory => FaasErrorKind::Unavailable,
             _ => FaasErrorKind::Invalid,
         };
-        FaasError { hint: error.hint().map(str::to_owned), ..FaasError::new(kind, error.to_string()) }
+        FaasError { hint: error.hint().map(str::to_owned), ..FaasError::of(kind, error.to_string()) }
     }
 }

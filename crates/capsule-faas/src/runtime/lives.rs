@@ -7,8 +7,8 @@ use std::time::Duration;
 use capsule_faas_model::lifecycle::{Admission, Effect};
 use capsule_faas_model::record::Status;
 use capsule_faas_model::spec::ModuleHash;
-use capsule_hdk::{Contract, Extensions, Function, Module};
-use tokio::sync::Notify;
+use capsule_hdk::{Ceiling, Contract, Extensions, Function, LoadError, LoadErrorKind, Module};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
@@ -79,7 +79,8 @@ impl Inner {
             process: process.id,
             log: Arc::clone(&process.log),
             feed: Arc::clone(&self.feed),
-            server: Arc::clone(&self.config.output),
+            // A flood of lines of one function is not in the way of the others.
+            server: self.config.output.share().unwrap_or_else(|| Arc::clone(&self.config.output)),
         })
     }
 
@@ -90,6 +91,7 @@ impl Inner {
         let mut config = self.config.platform.configure(&process.spec, &shared)?;
         config.name = process.label.to_string();
         config.output = self.output(process);
+        config.disk_use = process.disk_use.clone();
         let fresh = config.contract == Contract::Fresh;
         let function = Function::new(&self.config.host, &module, config)?;
         self.make_room().await;
@@ -108,7 +110,7 @@ impl Inner {
                 Stored::File(path) => Module::from_file(engine, path),
                 Stored::Bytes(bytes) => Module::from_bytes(engine, &digest.to_string(), bytes),
             };
-            Ok(inner.compiled.get(digest, compile)?)
+            Ok(inner.compiled.get(digest, || inner.with_room(compile))?)
         });
         loaded.await.unwrap_or_else(|_| Err(FaasError::new(FaasErrorKind::Runner, "the module could not be compiled")))
     }
@@ -129,13 +131,21 @@ impl Inner {
     async fn make_room(self: &Arc<Self>) {
         let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
         let instances: usize = processes.iter().map(|process| process.instances()).sum();
-        if instances < self.config.host.engine().max_instances() {
-            return;
+        if instances >= self.config.host.engine().max_instances() {
+            self.let_one_go(|process| process.instances() > 0).await;
         }
+    }
+
+    /// Lets the function go that would fall asleep first, of those that may be and are asked for; whether there was one.
+    async fn let_one_go(self: &Arc<Self>, wanted: impl Fn(&Process) -> bool) -> bool {
+        let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
         let mut awake: Vec<_> = processes
-            .iter()
-            .filter(|process| process.instances() > 0)
-            .map(|process| (process.lock().life.idle_at(), Arc::clone(process)))
+            .into_iter()
+            .filter(|process| wanted(process))
+            .map(|process| {
+                let idle_at = process.lock().life.idle_at();
+                (idle_at, process)
+            })
             .collect();
         // Those that never fall asleep by themselves last: they are let go only when nothing is lost by it.
         awake.sort_by_key(|(idle_at, _)| idle_at.unwrap_or(Duration::MAX));
@@ -143,9 +153,34 @@ impl Inner {
             let effect = process.lock().life.let_go();
             if effect == Some(Effect::Stop) {
                 Arc::clone(self).put_down(process).await;
-                return;
+                return true;
             }
         }
+        false
+    }
+
+    /// Makes a module; as long as there is no memory for it, lets functions go that may be. On a thread that may be blocked.
+    pub(super) fn with_room(
+        self: &Arc<Self>,
+        make: impl Fn() -> Result<Module, LoadError>,
+    ) -> Result<Module, LoadError> {
+        loop {
+            let made = make();
+            let short = made.as_ref().is_err_and(|error| error.kind() == LoadErrorKind::Memory);
+            if !short || !self.let_one_go_blocking() {
+                return made;
+            }
+        }
+    }
+
+    fn let_one_go_blocking(self: &Arc<Self>) -> bool {
+        let (answer, answered) = std::sync::mpsc::channel();
+        let inner = Arc::clone(self);
+        self.runtime.spawn(async move {
+            // Nobody who waits any more is no fault.
+            let _ = answer.send(inner.let_one_go(Process::is_inside).await);
+        });
+        answered.recv().unwrap_or(false)
     }
 
     /// Stops a process whose life says so.
@@ -196,7 +231,8 @@ impl Inner {
                 let effect = state.life.idle(now);
                 // One with calls is idle after it has been idle long enough, which is later than this.
                 let busy = state.life.status() == Status::Started;
-                let after = process.sleep.after.filter(|_| busy).and_then(|after| now.elapsed.checked_add(after));
+                let after =
+                    process.habits.sleep.after.filter(|_| busy).and_then(|after| now.elapsed.checked_add(after));
                 let at = state.life.idle_at().or(after);
                 (effect, at)
             };
@@ -220,6 +256,20 @@ pub(super) async fn put_idle_to_sleep(inner: Weak<Inner>, earlier: Arc<Notify>) 
             Some(next) => drop(tokio::time::timeout(next, changed).await),
             None => changed.await,
         }
+    }
+}
+
+/// Lets functions go that may be when memory was refused or is waited for: as many as those who wait need. Ends with the server.
+pub(super) async fn let_go_when_short(inner: Weak<Inner>, ceiling: Ceiling, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            biased;
+            // Ordered to stop, or gone.
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = ceiling.short() => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        while inner.let_one_go(Process::is_inside).await && ceiling.has_waiters() {}
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Demands {
     pub sleep: Sleep,
     /// How many calls it serves at the same time; none when there is no bound of its own.
     pub instances: Option<usize>,
+    /// The largest body of a request in bytes.
+    pub body: usize,
 }
 
 /// The program around the runtime: it knows its flags, the operator's settings and clients; the runtime knows none.
@@ -76,6 +78,10 @@ pub trait Platform: FlagTable + Send + Sync + 'static {
     /// # Errors
     /// What cannot be granted.
     fn configure(&self, spec: &Spec, shared: &Extensions) -> Result<FunctionConfig, Refusal>;
+
+    /// Words for a child process of the server's own program: the limits of its function that the operator has set for all,
+    /// where it says nothing itself.
+    fn inherited(&self, spec: &Spec) -> Vec<String>;
 
     /// Fetches the module of a specification with [`Source::Remote`].
     fn fetch(&self, spec: &Spec) -> BoxFuture<'static, Result<Bytes, FaasError>>;
@@ -102,7 +108,18 @@ pub(crate) fn readable<'a>(platform: &dyn Platform, spec: &'a Spec) -> Cow<'a, S
     }
 }
 
+/// What a process keeps in mind of its demands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    pub(crate) sleep: Sleep,
+    /// The largest body of a request in bytes.
+    pub(crate) body: usize,
+}
+
 /// A specification that could be read once and cannot now is no reason not to start the server.
-pub(crate) fn sleep_of(platform: &dyn Platform, spec: &Spec) -> Sleep {
-    platform.demands(&readable(platform, spec)).map(|demands| demands.sleep).unwrap_or_default()
+pub(crate) fn habits_of(platform: &dyn Platform, spec: &Spec) -> Habits {
+    match platform.demands(&readable(platform, spec)) {
+        Ok(Demands { sleep, body, .. }) => Habits { sleep, body },
+        Err(_) => Habits { sleep: Sleep::default(), body: usize::MAX },
+    }
 }

@@ -1,14 +1,15 @@
 //! One process: its life behind a lock, what it runs on while it is awake, its log and its counters.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use capsule_faas_model::lifecycle::{Effect, Lifecycle, Now, Running, Sleep};
+use capsule_faas_model::lifecycle::{Effect, Lifecycle, Now, Running};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::record::Status;
 use capsule_faas_model::registry::{CacheId, Entry, ProcessId};
 use capsule_faas_model::spec::Spec;
-use capsule_hdk::{Extensions, Function, Module, Stats};
+use capsule_hdk::{DiskUse, Extensions, Function, Limit, Module, Stats};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -16,6 +17,7 @@ use super::calls::Trail;
 use super::child::Child;
 use super::hops;
 use super::logs::Log;
+use super::platform::Habits;
 use super::stats::{self, Durations};
 
 /// What an awake process runs on.
@@ -76,7 +78,7 @@ pub(crate) struct Process {
     pub(crate) id: ProcessId,
     pub(crate) cache: CacheId,
     pub(crate) spec: Arc<Spec>,
-    pub(crate) sleep: Sleep,
+    pub(crate) habits: Habits,
     /// Under which it was first started.
     pub(crate) key: Key,
     /// The same as text: what its log says.
@@ -88,6 +90,12 @@ pub(crate) struct Process {
     pub(crate) log: Arc<Log>,
     pub(crate) latency: Durations,
     pub(crate) cold_starts: Durations,
+    /// What its files have grown by, over all its lives.
+    pub(crate) disk_use: DiskUse,
+    /// Callers that wait until it has woken.
+    pub(crate) callers: AtomicUsize,
+    /// How often a limit was met that the server keeps for it.
+    hits: [AtomicU64; Limit::COUNT],
     state: Mutex<State>,
     /// Told whenever a start or stop is over.
     changed: Notify,
@@ -102,12 +110,12 @@ pub(crate) struct State {
 }
 
 impl Process {
-    pub(crate) fn new(key: &Key, entry: &Entry, life: Lifecycle, sleep: Sleep, log: Arc<Log>) -> Arc<Process> {
+    pub(crate) fn new(key: &Key, entry: &Entry, life: Lifecycle, habits: Habits, log: Arc<Log>) -> Arc<Process> {
         Arc::new(Process {
             id: entry.process,
             cache: entry.cache,
             spec: Arc::clone(&entry.spec),
-            sleep,
+            habits,
             key: key.clone(),
             label: key.to_string().into(),
             hop: OnceLock::new(),
@@ -115,6 +123,9 @@ impl Process {
             log,
             latency: Durations::default(),
             cold_starts: Durations::default(),
+            disk_use: DiskUse::default(),
+            callers: AtomicUsize::new(0),
+            hits: [const { AtomicU64::new(0) }; Limit::COUNT],
             state: Mutex::new(State { life, transport: None, past: Stats::default() }),
             changed: Notify::new(),
         })
@@ -187,6 +198,11 @@ impl Process {
         effect
     }
 
+    /// Whether it runs in the server's own process now.
+    pub(crate) fn is_inside(&self) -> bool {
+        matches!(self.lock().transport.as_deref(), Some(Transport::Inside(_)))
+    }
+
     /// Instances of the server's engine.
     pub(crate) fn instances(&self) -> usize {
         match self.lock().transport.as_deref() {
@@ -196,10 +212,19 @@ impl Process {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let state = self.lock();
-        match &state.transport {
-            Some(transport) => stats::add(&state.past, &transport.stats()),
-            None => state.past,
-        }
+        let mut stats = {
+            let state = self.lock();
+            match &state.transport {
+                Some(transport) => stats::add(&state.past, &transport.stats()),
+                None => state.past,
+            }
+        };
+        stats.limits.iter_mut().zip(&self.hits).for_each(|(sum, hits)| *sum += hits.load(Relaxed));
+        stats
+    }
+
+    /// Counts that a limit was met.
+    pub(crate) fn hit(&self, limit: Limit) {
+        self.hits[limit as usize].fetch_add(1, Relaxed);
     }
 }

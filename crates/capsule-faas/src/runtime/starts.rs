@@ -37,11 +37,17 @@ impl Inner {
             Source::Stored(digest) if modules.get(&digest).is_some() => (digest, None),
             Source::Stored(digest) => return Err(not_stored(&digest)),
             Source::File(path) => {
+                let _turn = self.compiling.acquire().await;
                 let check = Check::new(self, path.to_string_lossy());
                 check.verdict(modules.put_file(&path, self.config.max_module, check.run()).await)?
             }
             Source::Remote => {
-                let bytes = self.config.platform.fetch(&read).await?;
+                // A server that does not answer keeps other downloads waiting at the most, and nobody's start.
+                let bytes = {
+                    let _turn = self.downloading.acquire().await;
+                    self.config.platform.fetch(&read).await?
+                };
+                let _turn = self.compiling.acquire().await;
                 let check = Check::new(self, "the module of `-url`");
                 let whole = stream::iter([Ok::<_, std::io::Error>(bytes)]);
                 check.verdict(modules.put_stream(whole, self.config.max_module, check.run()).await)?
@@ -106,9 +112,9 @@ impl Inner {
             self.awake(&process).await?;
             return Ok(None);
         }
-        let sleep = platform::sleep_of(&*self.config.platform, &entry.spec);
+        let habits = platform::habits_of(&*self.config.platform, &entry.spec);
         let log = Log::new(self.config.log_bytes);
-        let process = Process::new(reservation.key(), entry, Lifecycle::starting(sleep), sleep, log);
+        let process = Process::new(reservation.key(), entry, Lifecycle::starting(habits.sleep), habits, log);
         self.bring_up(&process).await?;
         Ok(Some(process))
     }
@@ -133,7 +139,7 @@ impl Check {
         let (inner, name, result) = (Arc::clone(&self.inner), self.name.clone(), Arc::clone(&self.result));
         move |bytes| {
             let compile = || Module::from_bytes(inner.config.host.engine(), &name, bytes);
-            let compiled = inner.compiled.get(Digest::of(bytes), compile).map_err(FaasError::from);
+            let compiled = inner.compiled.get(Digest::of(bytes), || inner.with_room(compile)).map_err(FaasError::from);
             let verdict = compiled.as_ref().map(drop).map_err(FaasError::to_string);
             *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(compiled);
             verdict

@@ -98,7 +98,11 @@ async fn the_limit_is_exact() {
             let bytes = vec![b'x'; 100];
             let error = modules.put_stream(chunks(&bytes, size), 99, |_| Ok(())).await.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::TooLarge, "{place}, {size}");
-            assert_eq!(error.to_string(), "the module is larger than 99 bytes", "{place}, {size}");
+            assert_eq!(
+                error.to_string(),
+                "the module is larger than the limit of 99 bytes (flag `--maxModule`)",
+                "{place}, {size}"
+            );
             assert_eq!(files(&folder), [""; 0], "{place}, {size}");
         }
         assert!(modules.put_stream(chunks(&[b'x'; 100], 7), 100, |_| Ok(())).await.is_ok(), "{place}");

@@ -23,7 +23,7 @@ use capsule_faas_model::start::StartBody;
 use capsule_faas_model::target::{Selector, Target, parse};
 use capsule_hdk::{
     Call, Contract, Engine, EngineConfig, Extensions, FunctionConfig, Host, HostContext, HostFunction, HostFunctions,
-    Kind, MemoryOutput, Reply, Stream, Value, ValueType,
+    Kind, MemoryOutput, Network, Reach, Reply, Stream, Value, ValueType,
 };
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
@@ -68,8 +68,17 @@ pub(crate) struct Program {
 
 impl FlagTable for Program {
     fn find(&self, typed: &str) -> Option<FlagInfo> {
-        let names =
-            ["wasm", "url", "stopAfter", "callTimeout", "queueTimeout", "maxResult", "instances", "authHeaderValue"];
+        let names = [
+            "wasm",
+            "url",
+            "stopAfter",
+            "callTimeout",
+            "queueTimeout",
+            "maxResult",
+            "instances",
+            "allowHosts",
+            "authHeaderValue",
+        ];
         let name = names.into_iter().find(|name| *name == typed)?;
         Some(FlagInfo { name, scope: FlagScope::Function, switch: false, secret: name == "authHeaderValue" })
     }
@@ -98,7 +107,7 @@ impl Platform for Program {
         let source = Source::of(self.value(spec, "wasm")?.as_deref(), self.value(spec, "url")?.as_deref())?;
         let stateless = self.value(spec, "instances")?.as_deref() == Some("fresh");
         let sleep = Sleep { after: self.time(spec, "stopAfter")?, stateless };
-        Ok(Demands { source, sleep, instances: (!stateless).then_some(1) })
+        Ok(Demands { source, sleep, instances: (!stateless).then_some(1), body: 10 << 20 })
     }
 
     fn shared(&self, _: &Spec) -> Extensions {
@@ -121,9 +130,15 @@ impl Platform for Program {
         }
         config.capabilities.environment =
             spec.env.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        config.capabilities.network = Network { reach: Reach::Public, allowed: Vec::new() };
+        config.capabilities.network.allowed.extend(self.value(spec, "allowHosts")?);
         config.extensions = shared.clone();
         config.extensions.insert(Arc::clone(&self.released));
         Ok(config)
+    }
+
+    fn inherited(&self, _: &Spec) -> Vec<String> {
+        Vec::new()
     }
 
     fn fetch(&self, _: &Spec) -> BoxFuture<'static, Result<Bytes, FaasError>> {

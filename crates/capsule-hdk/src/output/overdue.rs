@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn whole_lines_appear_before_the_call_ends() {
         let sink = Arc::new(MemoryOutput::default());
-        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines);
+        let buffer = OutputBuffer::new(Arc::clone(&sink) as Arc<dyn Output>, Buffering::Lines, 1 << 16);
         // More than once: an instance is watched again.
         for line in ["one\n", "two\n"] {
             buffer.write(Stream::Stdout, &[line.as_bytes(), b"ha"]);

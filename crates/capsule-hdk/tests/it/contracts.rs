@@ -89,12 +89,14 @@ async fn the_queue_is_bounded_and_its_wait_too() {
             while function.stats().waiting == 0 {
                 tokio::task::yield_now().await;
             }
-            assert_eq!(function.handle("").await.unwrap_err().to_string(), "too many calls wait for this function");
+            let refused = function.handle("").await.unwrap_err().to_string();
+            assert_eq!(refused, "too many calls wait for this function: the limit is 1 (flag `--maxQueue`)");
             permits.add_permits(2);
             assert_eq!(second.await.unwrap().unwrap(), "let go");
         } else {
             let late = second.await.unwrap().unwrap_err();
-            assert_eq!(late.to_string(), "no instance of this function became free in time");
+            let expected = "no instance of this function became free within 50ms (flag `--queueTimeout`)";
+            assert_eq!(late.to_string(), expected);
             permits.add_permits(1);
         }
         assert_eq!(first.await.unwrap().unwrap(), "let go");

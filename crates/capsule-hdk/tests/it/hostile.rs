@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capsule_hdk::{Contract, Function};
+use capsule_hdk::{Contract, Engine, EngineConfig, Function, Host, HostFunctions, Module};
 
 use crate::support::{DEADLINE, answer_at_last, config, try_function};
 
@@ -85,4 +85,26 @@ async fn an_on_stop_that_loops_has_a_second() {
     let begin = std::time::Instant::now();
     function.stop(DEADLINE).await;
     assert!(begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn tables_grow_to_the_limit_and_no_further() {
+    let mut settings = EngineConfig::default();
+    settings.max_instances = 2;
+    settings.pooling = false;
+    let engine = Engine::new(&settings).unwrap();
+    for (elements, grows) in [(1_000_000, true), (1_000_001, false)] {
+        let wat = format!(
+            r#"(module
+            (memory (export "memory") 1) (data (i32.const 16) "S") (table 0 funcref)
+            (func (export "malloc") (param i32) (result i32) (i32.const 64))
+            (func (export "callHandle") (param i32 i32) (result i64)
+                (if (i32.ne (table.grow (ref.null func) (i32.const {elements})) (i32.const 0)) (then unreachable))
+                (i64.const 0x1000000001)))"#
+        );
+        let module = Module::from_bytes(&engine, "guest.wat", wat.as_bytes()).unwrap();
+        let host = Host::new(&engine, &HostFunctions::new()).unwrap();
+        let function = Function::new(&host, &module, config(Contract::default()).0).unwrap();
+        assert_eq!(function.handle("").await.is_ok(), grows, "{elements}");
+    }
 }

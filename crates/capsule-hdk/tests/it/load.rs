@@ -139,7 +139,15 @@ async fn compiled_code_is_kept_and_a_damaged_file_is_made_anew() {
     let [file] = &files()[..] else { panic!("expected one file, found {:?}", files()) };
     let good = std::fs::read(file).unwrap();
     serves(&engine).await;
+    // A good file of another module, under the name of this one.
+    let other = folder.path().join("other");
+    Module::from_bytes(&caching(&other), "m", b"(module)").unwrap();
+    let [others] = &std::fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..]
+    else {
+        panic!("expected one file")
+    };
     for (what, damage) in [
+        ("of another module", std::fs::read(others).unwrap()),
         ("truncated", good[..good.len() / 2].to_vec()),
         ("empty", Vec::new()),
         ("foreign", b"something else entirely, and longer than a trailer of forty bytes".to_vec()),

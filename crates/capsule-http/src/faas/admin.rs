@@ -135,7 +135,6 @@ async fn act(
             let received = receiving::read(body, MAX_START, "", peer).await.map_err(Failed::Body)?;
             let body = StartBody::parse(&received.bytes)?;
             *subject = format!("{}/{}", body.name, body.revision);
-            let _turn = app.starts.acquire().await;
             let key = faas.start(body, Origin::Api).await?;
             *subject = key.to_string();
             answer::text(StatusCode::OK, key.to_string())
@@ -143,7 +142,8 @@ async fn act(
         Admin::Processes => answers::document(&faas.processes()),
         Admin::Modules => {
             if body.size_hint().lower() > app.max_module {
-                let text = format!("the module is larger than {} bytes (flag `--maxModule`)", app.max_module);
+                let text =
+                    format!("the module is larger than the limit of {} bytes (flag `--maxModule`)", app.max_module);
                 return Err(Failed::Body((StatusCode::PAYLOAD_TOO_LARGE, text.into())));
             }
             let _turn = app.uploads.acquire().await;
@@ -165,7 +165,6 @@ async fn act(
             answers::document(&json!({"dropped": selector.to_string()}))
         }
         Admin::Scale { name, revision, count } => {
-            let _turn = app.starts.acquire().await;
             faas.scale(name.clone(), revision.clone(), *count).await?;
             answers::document(&json!({"scaled": format!("{name}/{revision}"), "count": count}))
         }

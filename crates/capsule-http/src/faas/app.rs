@@ -39,8 +39,6 @@ pub(super) struct FaasApp {
     pub(super) front: Front,
     pub(super) metrics: Metrics,
     pub(super) drain: Drain,
-    /// Starts at the same time: each compiles a module.
-    pub(super) starts: Semaphore,
     /// Uploads at the same time. They wait for their clients, so starts do not wait for them.
     pub(super) uploads: Semaphore,
     /// Clients that follow logs at the same time.

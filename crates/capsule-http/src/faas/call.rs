@@ -8,7 +8,7 @@ use std::time::Instant;
 use capsule_faas::runtime::{self, FunctionReply, hops};
 use capsule_faas_model::names::{DEFAULT_REVISION, Key};
 use capsule_faas_model::target::Selector;
-use capsule_hdk::CallError;
+use capsule_hdk::{CallError, Limit};
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
 use hyper::StatusCode;
@@ -20,8 +20,9 @@ use super::answers;
 use super::app::{FaasApp, Rest, Routed, Seen};
 use crate::answer::{self, Answer};
 use crate::app::{AFTER_RESTART, CLIENT_GONE, Tally};
-use crate::front::{self, Asked};
+use crate::front::{self, Asked, MAX_BODY};
 use crate::module_headers::{self, Own};
+use crate::receiving;
 
 const HOPS: HeaderName = HeaderName::from_static(hops::HEADER);
 
@@ -37,20 +38,26 @@ pub(super) async fn call<'a>(
     *tally = Some(Tally { metrics: &app.metrics, begin, status: CLIENT_GONE });
     let id = id.to_str().unwrap_or_default();
     // Before a body is taken in for nobody.
-    if !body.is_end_stream()
-        && let Err(error) = app.faas.check(selector)
-    {
-        return answers::failed(&error).into();
-    }
+    let has_body = !body.is_end_stream();
+    let limit = if has_body { app.faas.body_limit(selector) } else { Ok(0) };
+    let limit = match limit {
+        Ok(limit) => limit,
+        Err(error) => return answers::failed(&error).into(),
+    };
     app.tokens.remove(&mut head.headers);
     let before = if head.headers.keys().any(|name| *name == HOPS) { head.headers.remove(HOPS) } else { None };
-    let has_body = !body.is_end_stream();
-    let (mut host, body) = match front::checked(head) {
-        Ok(host) => match app.front.take(body, peer).await {
-            Ok(body) => (host, body),
-            Err(refused) => return answers::not_taken(refused).into(),
-        },
-        Err(refused) => return answers::not_taken(refused).into(),
+    let taken = match front::checked(head) {
+        Ok(host) => app.front.take(body, limit, peer).await.map(|body| (host, body)),
+        Err(refused) => Err(refused),
+    };
+    let (mut host, body) = match taken {
+        Ok(taken) => taken,
+        Err(refused) => {
+            if refused.0 == StatusCode::PAYLOAD_TOO_LARGE {
+                app.faas.hit(selector, Limit::Body);
+            }
+            return answers::not_taken(refused).into();
+        }
     };
     let before = before.as_ref().and_then(|value| value.to_str().ok());
     // Who waited for a body has to look at the clock again.
@@ -61,6 +68,11 @@ pub(super) async fn call<'a>(
         None => return stopping(None),
     };
     let key = placed.key().clone();
+    if body.bytes.len() > placed.body_limit() {
+        // It was within the limit of another revision.
+        placed.hit(Limit::Body);
+        return answers::not_taken(receiving::too_large(placed.body_limit(), MAX_BODY)).into();
+    }
     if placed.is_child()
         && let Ok(way) = HeaderValue::from_str(placed.hops())
     {

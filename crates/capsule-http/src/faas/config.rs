@@ -45,10 +45,6 @@ const ALLOW_PATH: Flag = Flag::repeated(
      is always allowed.",
 )
 .group(GROUP);
-const MAX_MODULE: Flag =
-    Flag::value("maxModule", "SIZE", Type::Size, "The largest module that is uploaded, downloaded or read.")
-        .default("64MiB")
-        .group(GROUP);
 const METRICS_PORT: Flag =
     Flag::value("metricsPort", "PORT", Type::Port, "A second port for `/metrics` alone, which needs no token there.")
         .group(GROUP);
@@ -61,9 +57,13 @@ const MODULE_REVISION: Flag =
     Flag::value("moduleRevision", "REVISION", Type::Text, "Its revision; `REVISION/INDEX` tells which of several.")
         .group(CHILD);
 
+const REDIS_PREFIX: Flag =
+    Flag::value("redisPrefix", "TEXT", Type::Text, "What stands in front of the function's keys in Redis.")
+        .group(CHILD);
+
 /// The flags of this file, for the program's table.
 pub(crate) const FLAGS: &[Flag] =
-    &[FAAS, DATA_DIR, FUNCTIONS, ALLOW_PATH, MAX_MODULE, METRICS_PORT, PARENT_ENDPOINT, MODULE_NAME, MODULE_REVISION];
+    &[FAAS, DATA_DIR, FUNCTIONS, ALLOW_PATH, METRICS_PORT, PARENT_ENDPOINT, MODULE_NAME, MODULE_REVISION, REDIS_PREFIX];
 
 /// The variables of this mode.
 pub(crate) const VARIABLES: [Variable; 3] = [
@@ -99,8 +99,6 @@ pub(crate) struct FaasSettings {
     pub(crate) data_dir: DataDir,
     pub(crate) functions: Option<PathBuf>,
     pub(crate) allow_path: Vec<PathBuf>,
-    /// Bytes of a module.
-    pub(crate) max_module: u64,
     pub(crate) metrics_port: Option<u16>,
     pub(crate) tokens: TokenSource,
     pub(crate) domain: Option<String>,
@@ -111,6 +109,7 @@ pub(crate) struct Parent {
     pub(crate) endpoint: String,
     pub(crate) name: String,
     pub(crate) revision: String,
+    pub(crate) redis_prefix: String,
 }
 
 impl FaasSettings {
@@ -122,7 +121,7 @@ impl FaasSettings {
         problems: &mut Problems,
     ) -> Option<FaasSettings> {
         if !parsed.switch(&FAAS) {
-            for flag in [DATA_DIR, FUNCTIONS, ALLOW_PATH, MAX_MODULE, METRICS_PORT] {
+            for flag in [DATA_DIR, FUNCTIONS, ALLOW_PATH, METRICS_PORT] {
                 if parsed.is_given(&flag) {
                     problems.push(Problem::new(format!("`--{}` is given without `--faas`", flag.name)));
                 }
@@ -151,11 +150,21 @@ impl FaasSettings {
             data_dir,
             functions: parsed.text(&FUNCTIONS).map(PathBuf::from),
             allow_path: parsed.texts(&ALLOW_PATH).into_iter().map(PathBuf::from).collect(),
-            max_module: parsed.size(&MAX_MODULE).unwrap_or(u64::MAX),
             metrics_port: parsed.port(&METRICS_PORT),
             tokens,
             domain,
         })
+    }
+}
+
+impl FaasSettings {
+    /// Files and folders that hold what is the server's alone: data, tokens, environments of functions.
+    pub(crate) fn private(&self) -> impl Iterator<Item = PathBuf> {
+        let data = match &self.data_dir {
+            DataDir::Memory => None,
+            DataDir::Named(path) | DataDir::Default(path) => Some(path.clone()),
+        };
+        data.into_iter().chain(self.tokens.file.clone()).chain(self.functions.clone())
     }
 }
 
@@ -165,7 +174,8 @@ impl Parent {
         let endpoint = parsed.text(&PARENT_ENDPOINT)?.trim_end_matches('/').to_owned();
         let name = parsed.text(&MODULE_NAME)?.to_owned();
         let revision = parsed.text(&MODULE_REVISION).unwrap_or("default").to_owned();
-        Some(Parent { endpoint, name, revision })
+        let redis_prefix = parsed.text(&REDIS_PREFIX).unwrap_or_default().to_owned();
+        Some(Parent { endpoint, name, revision, redis_prefix })
     }
 }
 

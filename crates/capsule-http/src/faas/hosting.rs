@@ -7,12 +7,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use capsule_cmd::capabilities::{ALLOW_HOSTS, Capabilities, DIR, ENV, PASS_ENV, PassEnv};
 use capsule_cmd::download::{self, AuthHeader, Options};
 use capsule_cmd::flags::{Flag, Kind, Scope, Table};
-use capsule_cmd::limits::{Instances, Limits};
+use capsule_cmd::limits::{self, Instances, Limits};
 use capsule_cmd::module_source::{self, AUTH_HEADER_NAME, AUTH_HEADER_VALUE, Remote, URL, WASM};
 use capsule_cmd::parse::{Parsed, parse};
 use capsule_cmd::redact;
@@ -22,11 +24,12 @@ use capsule_faas_model::Refusal;
 use capsule_faas_model::args::{FlagInfo, FlagScope, FlagTable, FlagValue, function_flags};
 use capsule_faas_model::lifecycle::Sleep;
 use capsule_faas_model::spec::Spec;
-use capsule_hdk::{Buffering, Contract, Extensions, FunctionConfig, Network, Reach};
+use capsule_hdk::{Buffering, Ceiling, Contract, Extensions, Full, FunctionConfig, Network, Reach, Reservation};
 use capsule_hostfns::Services;
 use capsule_hostfns::cache::Cache;
 use capsule_hostfns::http::HttpLimits;
 use capsule_hostfns::redis::{Redis, RedisSettings};
+use capsule_runner::folders::{Private, real};
 use capsule_runner::{environment, settings};
 use futures_util::future::BoxFuture;
 
@@ -44,17 +47,21 @@ pub(super) struct Hosting {
     variables: Vec<(String, String)>,
     /// The server's Redis, which functions may use and not read.
     redis: bool,
-    /// Folders that no function is given: they hold what belongs to the server.
-    private: Vec<PathBuf>,
+    /// What belongs to the server: no function is given a folder of it.
+    private: Private,
     /// Folders that the operator has named nevertheless.
     lent: Vec<PathBuf>,
+    /// No function's start takes longer.
+    start_timeout: Option<Duration>,
     /// Bytes of a module.
     max_module: u64,
+    /// The memory of the process, of which caches and downloads take a part.
+    ceiling: Ceiling,
 }
 
 impl Hosting {
-    /// What the command line gives. `private` are files and folders of the server's own.
-    pub(super) fn new(table: Table, parsed: &Parsed, private: Vec<PathBuf>, max_module: u64) -> Hosting {
+    /// What the command line gives.
+    pub(super) fn new(table: Table, parsed: &Parsed, private: Private, max_module: u64, ceiling: Ceiling) -> Hosting {
         let of_the_server =
             |flag: &Flag| module_source::FLAGS.iter().chain(&[ENV, PASS_ENV]).any(|own| own.name == flag.name);
         let given = parsed.given().filter(|flag| flag.scope != Scope::Runner && !of_the_server(flag));
@@ -76,9 +83,11 @@ impl Hosting {
             defaults,
             variables: environment::of_module(own, &names, &[]),
             redis: ["REDIS_URI", "REDIS_ADDR"].iter().any(|name| std::env::var_os(name).is_some()),
-            private: private.iter().map(|path| real(path)).collect(),
+            private,
+            start_timeout: Limits::read(parsed).start_timeout,
             lent: if parsed.is_given(&DIR) { lent(parsed) } else { Vec::new() },
             max_module,
+            ceiling,
         }
     }
 
@@ -121,18 +130,17 @@ impl Hosting {
         if self.lent.contains(&folder) {
             return Ok(());
         }
-        match self.private.iter().find(|private| private.starts_with(&folder) || folder.starts_with(private)) {
-            Some(_) => Err(refusal(&format!(
-                "`-dir`: `{}` holds files of the server, such as its data or its keys; name another folder",
-                folder.display()
-            ))),
+        match self.private.objection(&folder) {
+            Some(objection) => {
+                Err(refusal(&format!("`-dir`: `{}` {objection}; name another folder", folder.display())))
+            }
             None => Ok(()),
         }
     }
 
     /// What is said of a file that is no module repeats how it begins: one with tokens or a key is not looked at.
     fn check_module(&self, path: &Path) -> Result<(), Refusal> {
-        if self.private.contains(&real(path)) {
+        if self.private.contains(path) {
             return Err(refusal(&format!("`-wasm`: `{}` is a file of the server, not a module", path.display())));
         }
         Ok(())
@@ -160,7 +168,8 @@ impl FlagTable for Hosting {
 impl Platform for Hosting {
     fn demands(&self, spec: &Spec) -> Result<Demands, Refusal> {
         let parsed = self.read(spec)?;
-        let instances = Limits::read(&parsed).instances;
+        let limits = Limits::read(&parsed);
+        let instances = limits.instances;
         let source = Source::of(parsed.text(&WASM), parsed.text(&URL))?;
         if let Source::File(path) = &source
             && spec.module.is_none()
@@ -177,19 +186,21 @@ impl Platform for Hosting {
                 Contract::Instances(count) => Some(count),
                 Contract::Fresh => None,
             },
+            body: settings::size(limits.max_body),
         })
     }
 
     fn shared(&self, spec: &Spec) -> Extensions {
         let size = self.read(spec).ok().and_then(|parsed| Limits::read(&parsed).max_cache);
         let mut shared = Extensions::default();
-        shared.insert(Arc::new(Cache::new(settings::size(size))));
+        shared.insert(Arc::new(Cache::below(settings::size(size), &self.ceiling)));
         shared
     }
 
     fn configure(&self, spec: &Spec, shared: &Extensions) -> Result<FunctionConfig, Refusal> {
         let parsed = self.read(spec)?;
-        let limits = Limits::read(&parsed);
+        let mut limits = Limits::read(&parsed);
+        limits.start_timeout = limits.start_timeout.into_iter().chain(self.start_timeout).min();
         let mut config = FunctionConfig::new("");
         config.contract = settings::contract(limits.instances);
         config.limits = settings::limits(&limits);
@@ -216,9 +227,19 @@ impl Platform for Hosting {
         Ok(config)
     }
 
+    fn inherited(&self, spec: &Spec) -> Vec<String> {
+        let given = function_flags(&spec.args, self).unwrap_or_default();
+        let is_limit = |name: &str| limits::FLAGS.iter().any(|flag| flag.name == name);
+        let inherited = self.defaults.iter().filter(|(name, _)| is_limit(name));
+        inherited
+            .filter(|(name, _)| given.iter().all(|flag| flag.name != *name))
+            .map(|(_, word)| word.clone())
+            .collect()
+    }
+
     fn fetch(&self, spec: &Spec) -> BoxFuture<'static, Result<Bytes, FaasError>> {
         let parsed = self.read(spec);
-        let limit = self.max_module;
+        let (limit, ceiling) = (self.max_module, self.ceiling.clone());
         Box::pin(async move {
             let parsed = parsed?;
             let auth = match (parsed.text(&AUTH_HEADER_NAME), parsed.text(&AUTH_HEADER_VALUE)) {
@@ -226,8 +247,13 @@ impl Platform for Hosting {
                 _ => None,
             };
             let remote = Remote { url: parsed.text(&URL).unwrap_or_default().to_owned(), auth };
-            let fetched = fetch(remote, limit).await;
-            fetched.map_err(|error| FaasError::new(FaasErrorKind::Invalid, cut(&format!("{error:#}"))))
+            fetch(remote, limit, &ceiling).await.map_err(|error| match error.downcast_ref::<Full>() {
+                Some(full) => FaasError::full("the download", *full),
+                None => {
+                    let kind = if is_full(&error) { FaasErrorKind::DiskFull } else { FaasErrorKind::Invalid };
+                    FaasError::new(kind, cut(&format!("{error:#}")))
+                }
+            })
         })
     }
 }
@@ -238,26 +264,34 @@ fn lent(parsed: &Parsed) -> Vec<PathBuf> {
     given.iter().map(|folder| real(&folder.host)).collect()
 }
 
-/// Downloads to a file of its own, which is gone when its bytes are read.
-async fn fetch(remote: Remote, limit: u64) -> anyhow::Result<Bytes> {
-    let folder = tempfile::tempdir()?;
+/// Downloads to a file of its own, which is gone when its bytes are read. They are part of the memory of the process as long as
+/// somebody holds them.
+async fn fetch(remote: Remote, limit: u64, ceiling: &Ceiling) -> anyhow::Result<Bytes> {
+    let folder = tempfile::tempdir().context("cannot make a folder for the download")?;
     let file = folder.path().join("module.wasm");
-    download::download(&remote, &file, Options { limit, progress: false }).await?;
-    Ok(tokio::fs::read(&file).await?.into())
+    let length = download::download(&remote, &file, Options { limit, progress: false }).await?;
+    let memory = ceiling.reserve(usize::try_from(length).unwrap_or(usize::MAX))?;
+    let bytes = tokio::fs::read(&file).await.context("cannot read the download")?;
+    Ok(Bytes::from_owner(Held { bytes, _memory: memory }))
 }
 
-/// The path without symbolic links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut missing = PathBuf::new();
-    for part in absolute.ancestors() {
-        if let Ok(found) = part.canonicalize() {
-            return if missing.as_os_str().is_empty() { found } else { found.join(missing) };
-        }
-        let name = part.file_name().map(PathBuf::from).unwrap_or_default();
-        missing = if missing.as_os_str().is_empty() { name } else { name.join(missing) };
+/// Whether the disk was full.
+fn is_full(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    kinds.into_iter().any(|kind| matches!(kind, StorageFull | QuotaExceeded | FileTooLarge))
+}
+
+/// Bytes with the memory that is reserved for them.
+struct Held {
+    bytes: Vec<u8>,
+    _memory: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
-    absolute
 }
 
 fn refusal(message: &str) -> Refusal {
@@ -278,7 +312,8 @@ mod tests {
     fn hosting(words: &[&str], private: &[&Path]) -> Hosting {
         let table = crate::config::program().table;
         let parsed = parse(&table, words.iter().map(OsString::from), |_| None).unwrap();
-        Hosting::new(table, &parsed, private.iter().map(|path| path.to_path_buf()).collect(), 1 << 20)
+        let private = Private::new(private.iter().map(|path| path.to_path_buf()));
+        Hosting::new(table, &parsed, private, 1 << 20, Ceiling::default())
     }
 
     fn spec(args: &[&str]) -> Spec {
@@ -306,6 +341,53 @@ mod tests {
         let config = hosting.configure(&spec(&["-wasm=a.wasm"]), &Extensions::default()).unwrap();
         assert_eq!(config.limits.memory, 1 << 20);
         assert!(hosting.demands(&spec(&[])).is_err(), "the module of the server is not that of its functions");
+    }
+
+    #[test]
+    fn every_limit_of_a_function_is_a_word_and_a_key() {
+        use capsule_faas_model::functions_toml::FunctionsFile;
+        let hosting = hosting(&["--faas"], &[]);
+        let (mut of_functions, mut others) = (0, 0);
+        for flag in limits::FLAGS {
+            let (word, key) = (format!("-{}=1", flag.name), format!("{} = \"1\"", flag.name));
+            let read = hosting.demands(&spec(&["-wasm=a", &word]));
+            let file = FunctionsFile::parse(&format!("[[function]]\nname = \"f\"\nwasm = \"a\"\n{key}\n"), &hosting);
+            if flag.scope == Scope::Runner {
+                assert!(read.is_err() && file.is_err(), "{word}");
+                others += 1;
+            } else {
+                assert!(read.is_ok() && file.unwrap().functions[0].body.spec.args.contains(&word), "{word}");
+                of_functions += 1;
+            }
+        }
+        assert!(of_functions >= 15 && others >= 1);
+    }
+
+    #[tokio::test]
+    async fn a_child_process_has_the_servers_limits_where_it_has_none_of_its_own() {
+        let given = ["--faas", "--maxMemory=1MiB", "--instances=2", "--maxInstances=9", "--stopAfter=5", "--dir=/usr"];
+        let hosting = hosting(&given, &[]);
+        let mut words = hosting.inherited(&spec(&["-wasm=a"]));
+        words.sort_unstable();
+        assert_eq!(words, ["--instances=2", "--maxMemory=1MiB"]);
+        assert_eq!(hosting.inherited(&spec(&["-wasm=a", "-maxMemory=2MiB"])), ["--instances=2"]);
+    }
+
+    #[tokio::test]
+    async fn no_start_takes_longer_than_the_server_allows() {
+        for (server, own, expected) in [
+            ("30s", "10s", Some(10)),
+            ("30s", "1h", Some(30)),
+            ("30s", "none", Some(30)),
+            ("none", "10s", Some(10)),
+            ("none", "none", None),
+        ] {
+            let hosting = hosting(&["--faas", &format!("--startTimeout={server}")], &[]);
+            let config = hosting
+                .configure(&spec(&["-wasm=a", &format!("-startTimeout={own}")]), &Extensions::default())
+                .unwrap();
+            assert_eq!(config.limits.start_timeout, expected.map(Duration::from_secs), "{server} {own}");
+        }
     }
 
     #[tokio::test]

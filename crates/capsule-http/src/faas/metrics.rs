@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use capsule_faas::runtime::{BUCKETS, Histogram, ProcessStats};
 use capsule_faas_model::record::Status;
-use capsule_hdk::Stats;
+use capsule_hdk::{Limit, Stats};
 
 /// Revisions with a name of their own: each has some forty lines.
 const MAX_REVISIONS: usize = 1000;
@@ -25,6 +25,17 @@ struct Counted {
 /// Name, help, and where the numbers are.
 type HistogramFamily = (&'static str, &'static str, fn(&Counted) -> &Histogram);
 type GaugeFamily = (&'static str, &'static str, fn(&Counted) -> u64);
+type CounterFamily = (&'static str, &'static str, fn(&Stats) -> u64);
+
+/// What is counted of instances.
+const INSTANCES: [CounterFamily; 2] = [
+    ("capsule_function_instances_started_total", "Instances of the module that were started.", |calls| calls.started),
+    (
+        "capsule_function_instances_recycled_total",
+        "Instances replaced after as many calls as they may serve.",
+        |calls| calls.recycled,
+    ),
+];
 
 /// The counters of all functions together, for the server's own lines.
 pub(super) fn sum(processes: &[ProcessStats]) -> Stats {
@@ -102,10 +113,19 @@ fn calls(text: &mut String, labelled: &[(String, Counted)]) {
             let _ = writeln!(text, "{name}{{{labels},outcome=\"{outcome}\"}} {count}");
         }
     }
-    let name = "capsule_function_instances_started_total";
-    head(text, name, "counter", "Instances of the module that were started.");
+    let name = "capsule_function_limit_hits_total";
+    head(text, name, "counter", "How often a limit of the function was met, by its flag.");
     for (labels, Counted { calls, .. }) in labelled {
-        let _ = writeln!(text, "{name}{{{labels}}} {}", calls.started);
+        // Most are never met: their lines are left out.
+        for limit in Limit::ALL.into_iter().filter(|limit| calls.hits(*limit) > 0) {
+            let _ = writeln!(text, "{name}{{{labels},limit=\"{}\"}} {}", limit.name(), calls.hits(limit));
+        }
+    }
+    for (name, help, of) in INSTANCES {
+        head(text, name, "counter", help);
+        for (labels, Counted { calls, .. }) in labelled {
+            let _ = writeln!(text, "{name}{{{labels}}} {}", of(calls));
+        }
     }
 }
 

@@ -2,12 +2,10 @@
 //! then calls until it is asked to stop.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use capsule_cmd::capabilities::cache_dir;
 use capsule_cmd::exit;
 use capsule_cmd::message::HintExt as _;
 use capsule_cmd::module_source::ModuleSource;
@@ -17,7 +15,7 @@ use capsule_faas::modules::Modules;
 use capsule_faas::runtime::{Children, Faas, FaasConfig};
 use capsule_faas::store::Store;
 use capsule_faas::{StoreError, StoreErrorKind};
-use capsule_hdk::ProcessOutput;
+use capsule_hdk::{Ceiling, ProcessOutput};
 use capsule_runner::{Mode, Runner};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -37,8 +35,8 @@ use crate::metrics::Metrics;
 use crate::serve::{LAST_LINES, LAST_WRITES, bind, started};
 use crate::{tls, tunnel};
 
-/// Starts at once for each core, and as many uploads: they compile, and wait for the disk and for downloads too.
-const STARTS_PER_CORE: usize = 4;
+/// Modules that are compiled at once for each core, and as many uploads: both wait for the disk too.
+const COMPILES_PER_CORE: usize = 4;
 /// Clients that follow logs at once. One that does not read holds up to half a MiB of lines.
 const FOLLOWERS: usize = 100;
 /// Connections to the port for metrics alone, beside those to the other one.
@@ -64,22 +62,24 @@ pub(crate) async fn serve(
         Some(port) => Some(bind(SocketAddr::new(address.ip(), port))?),
     };
     let output = Arc::new(ProcessOutput::start().context("cannot start the thread for output")?);
-    let hosting = Arc::new(hosting(parsed, &config, &settings));
+    let ceiling = capsule_runner::ceiling(&config.limits);
+    let hosting = Arc::new(hosting(parsed, &config, &settings, &ceiling));
     let connections = Connections::new(config.connections.clone());
     let starting = async {
-        let runner = Runner::new(parsed, &config.limits, Mode::ManyFunctions)?;
+        let runner = Runner::new(parsed, &config.limits, &ceiling, Mode::ManyFunctions)?;
         let faas = open(&runner, &config, &settings, &hosting, &output, address).await?;
         if let Some(path) = &settings.functions {
-            let applied = file::apply(&faas, &hosting, path, settings.max_module).await?;
+            let applied = file::apply(&faas, &hosting, path, config.max_module()).await?;
             tracing::info!("`{}`: {applied}", path.display());
         }
         let module = match &source {
             None => None,
             Some(source) => {
-                let function = started(&runner, &config, source, Arc::clone(&output)).await?;
+                let private = config.private(parsed, Some(&settings));
+                let function = started(&runner, &config, source, private, Arc::clone(&output)).await?;
                 Some(Arc::new(App {
                     function,
-                    metrics: Metrics::new(&connections),
+                    metrics: Metrics::new(&connections, ceiling.clone()),
                     idle: None,
                     drain: Drain::default(),
                     front: config.front(address),
@@ -99,18 +99,16 @@ pub(crate) async fn serve(
     if tokens.is_off() {
         tracing::warn!("administration is off: no token is given (`{TOKEN}`)");
     }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let app = Arc::new(FaasApp {
         faas,
         tokens,
         module,
         front: config.front(address),
-        metrics: Metrics::new(&connections),
+        metrics: Metrics::new(&connections, ceiling.clone()),
         drain: Drain::default(),
-        starts: Semaphore::new(cores * STARTS_PER_CORE),
-        uploads: Semaphore::new(cores * STARTS_PER_CORE),
+        uploads: Semaphore::new(compiles()),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),
-        max_module: settings.max_module,
+        max_module: config.max_module(),
         index: index_page(),
     });
     let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -133,7 +131,7 @@ pub(crate) async fn serve(
                     tokio::select! {
                         biased;
                         () = shutdown.requested() => {}
-                        () = reload(&app, &hosting, &settings) => {}
+                        () = reload(&app, &hosting, &settings, config.max_module()) => {}
                     }
                 }
             }
@@ -154,15 +152,9 @@ pub(crate) async fn serve(
 }
 
 /// What functions may use, and what they may not.
-fn hosting(parsed: &Parsed, config: &Config, settings: &FaasSettings) -> Hosting {
-    let mut private: Vec<PathBuf> = Vec::new();
-    if let DataDir::Named(path) | DataDir::Default(path) = &settings.data_dir {
-        private.push(path.clone());
-    }
-    private.extend(cache_dir(parsed, |name| std::env::var_os(name)));
-    private.extend(settings.tokens.file.clone());
-    private.extend(config.tls.iter().flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]));
-    Hosting::new(config::program().table, parsed, private, settings.max_module)
+fn hosting(parsed: &Parsed, config: &Config, settings: &FaasSettings, ceiling: &Ceiling) -> Hosting {
+    let private = config.private(parsed, Some(settings));
+    Hosting::new(config::program().table, parsed, private, config.max_module(), ceiling.clone())
 }
 
 /// The functions of before, asleep.
@@ -175,17 +167,25 @@ async fn open(
     address: SocketAddr,
 ) -> anyhow::Result<Faas> {
     let data_dir = settings.data_dir.clone();
+    let ceiling = runner.engine().ceiling().clone();
     let (store, modules) =
-        tokio::task::spawn_blocking(move || keep(&data_dir)).await.context("the start was lost")??;
+        tokio::task::spawn_blocking(move || keep(&data_dir, &ceiling)).await.context("the start was lost")??;
     let (host, platform) = (runner.host().clone(), Arc::clone(hosting));
     let mut faas = FaasConfig::new(host, store, modules, platform, Arc::clone(output) as _);
-    faas.max_module = settings.max_module;
+    faas.max_module = config.max_module();
+    faas.compiles = compiles();
+    // Half of the connections for one function: the others have the rest.
+    faas.max_calls = (config.connections.count / 2).max(1);
     faas.children = Some(children(config, settings, address)?);
     Faas::open(faas).map_err(hinted)
 }
 
+fn compiles() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get) * COMPILES_PER_CORE
+}
+
 /// The data folder, or none: the default one may be missing, the one that is named may not.
-fn keep(data_dir: &DataDir) -> anyhow::Result<(Store, Modules)> {
+fn keep(data_dir: &DataDir, ceiling: &Ceiling) -> anyhow::Result<(Store, Modules)> {
     let opened = match data_dir {
         DataDir::Memory => {
             tracing::warn!("functions are kept in memory: they are gone when the server ends (`--dataDir` keeps them)");
@@ -201,7 +201,7 @@ fn keep(data_dir: &DataDir) -> anyhow::Result<(Store, Modules)> {
         },
     };
     let store = opened.map_err(hinted)?;
-    let modules = Modules::open(&store).map_err(hinted)?;
+    let modules = Modules::below(&store, ceiling).map_err(hinted)?;
     Ok((store, modules))
 }
 
@@ -242,13 +242,13 @@ fn serve_metrics(socket: TcpListener, app: &Arc<FaasApp>, config: &Config, shutd
 }
 
 /// Tokens and functions, read again. What cannot be read changes nothing.
-async fn reload(app: &FaasApp, hosting: &Hosting, settings: &FaasSettings) {
+async fn reload(app: &FaasApp, hosting: &Hosting, settings: &FaasSettings, max_module: u64) {
     match app.tokens.reload() {
         Ok(count) => tracing::info!("SIGHUP: {count} tokens are valid"),
         Err(error) => tracing::error!("SIGHUP: the tokens are as before: {error:#}"),
     }
     let Some(path) = &settings.functions else { return };
-    match file::apply(&app.faas, hosting, path, settings.max_module).await {
+    match file::apply(&app.faas, hosting, path, max_module).await {
         Ok(applied) => tracing::info!("SIGHUP: `{}`: {applied}", path.display()),
         Err(error) => tracing::error!("SIGHUP: the functions are as before: {error:#}"),
     }

@@ -219,7 +219,7 @@ fn uploads_that_are_wrong_or_break_off_leave_nothing() {
         (b"hello".to_vec(), 422, "WebAssembly"),
         (Vec::new(), 422, ""),
         (b"\0asm\x01\0\0\0\x01\x09".to_vec(), 422, ""),
-        (vec![0; 200 << 10], 413, "larger than 102400 bytes"),
+        (vec![0; 200 << 10], 413, "larger than the limit of 102400 bytes (flag `--maxModule`)"),
     ] {
         let (found, error) = refusal(&faas.admin("PUT", "/functions/modules", body));
         assert!(found == status && error.contains(expected), "{found} {error}");

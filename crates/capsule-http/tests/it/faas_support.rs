@@ -36,6 +36,11 @@ impl Faas {
         Faas { server: launch(&words, &variables), home, flags: words, env: variables }
     }
 
+    /// One that was started in another way.
+    pub(crate) fn of(server: HttpServer, home: TempDir) -> Faas {
+        Faas { server, home, flags: Vec::new(), env: Vec::new() }
+    }
+
     /// Kills the server, as a crash would, and starts it again on the same folder.
     pub(crate) fn killed_and_started(self) -> Faas {
         let Faas { server, home, flags, env } = self;

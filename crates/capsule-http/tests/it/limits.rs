@@ -9,6 +9,11 @@ use capsule_test::stub::{Answer, Gate, HttpStub};
 
 use crate::support::{eventually, metric, module, outcome, run, serve, serve_wat};
 
+/// How often a limit was met, as `/metrics` has it.
+fn hits(server: &HttpServer, limit: &str) -> u64 {
+    metric(server, &format!("capsule_limit_hits_total{{limit=\"{limit}\"}}"))
+}
+
 #[test]
 fn a_body_is_limited_to_the_byte() {
     let server = serve("mirror.wat", &["--maxBody=1000"]);
@@ -32,6 +37,7 @@ fn a_body_is_limited_to_the_byte() {
     let mut connection = server.connect().unwrap();
     connection.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n").unwrap();
     assert_eq!(outcome(&connection.read_response("POST").unwrap()), refused);
+    assert_eq!(hits(&server, "maxBody"), 4);
     // Escaped, the largest body is a document of six times its size: it still reaches the module.
     assert_eq!(server.post("/", "\u{1}".repeat(1000)).unwrap().status, 200);
     assert_eq!(serve("mirror.wat", &["--maxBody=none"]).post("/", vec![b'x'; 11 << 20]).unwrap().status, 200);
@@ -50,6 +56,7 @@ fn a_call_past_its_time_is_504_and_its_instance_replaced() {
     assert_eq!(server.post("/", "c").unwrap().text(), "1");
     eventually("the call that was given up has gone", || metric(&server, "capsule_timeouts_total") > 0);
     assert_eq!(metric(&server, "capsule_timeouts_total"), 1);
+    assert_eq!(hits(&server, "callTimeout"), 1);
     assert_eq!(metric(&server, "capsule_http_requests_total{status=\"504\"}"), 1);
 }
 
@@ -93,6 +100,7 @@ fn refused_memory_is_named() {
          4194304 bytes, flag `--maxMemory`)"
     );
     assert_eq!(server.post("/", "c").unwrap().text(), "1");
+    assert_eq!(hits(&server, "maxMemory"), 1);
     // An argument that finds no room is one more call that memory failed.
     let (status, text) = outcome(&server.post("/", vec![b'x'; 5 << 20]).unwrap());
     assert!(status == 500 && text.contains("flag `--maxMemory`"), "{status} {text}");
@@ -132,6 +140,7 @@ fn a_result_is_limited() {
         (500, "the module's result has 101 bytes, the limit is 100 (flag `--maxResult`)".to_owned())
     );
     assert_eq!(metric(&server, "capsule_instances_started_total"), 1, "the instance is sound");
+    assert_eq!(hits(&server, "maxResult"), 1);
 }
 
 #[test]
@@ -147,13 +156,17 @@ fn a_full_queue_is_503_at_once() {
         let waiting = scope.spawn(|| server.post("/", "c").unwrap());
         eventually("a call waits", || metric(&server, "capsule_waiting_calls") == 1);
         let refused = server.post("/", "c").unwrap();
-        assert_eq!(outcome(&refused), (503, "too many calls wait for this function".to_owned()));
+        assert_eq!(
+            outcome(&refused),
+            (503, "too many calls wait for this function: the limit is 1 (flag `--maxQueue`)".to_owned())
+        );
         assert_eq!(refused.header("retry-after"), Some("1"));
         gate.open();
         assert_eq!(running.join().unwrap().status, 200);
         assert_eq!(waiting.join().unwrap().body, [1]);
     });
     assert_eq!(metric(&server, "capsule_refused_total"), 1);
+    assert_eq!(hits(&server, "maxQueue"), 1);
 }
 
 #[test]
@@ -163,7 +176,9 @@ fn waiting_has_a_limit_of_its_own() {
     running.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nl").unwrap();
     eventually("the call runs", || server.post("/", "c").unwrap().status == 503);
     let refused = server.post("/", "c").unwrap();
-    assert_eq!(outcome(&refused), (503, "no instance of this function became free in time".to_owned()));
+    let expected = "no instance of this function became free within 100ms (flag `--queueTimeout`)";
+    assert_eq!(outcome(&refused), (503, expected.to_owned()));
+    assert!(hits(&server, "queueTimeout") >= 2);
     assert_eq!(refused.header("retry-after"), Some("1"));
 }
 

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod answers;
+mod ceiling;
 mod clients;
+mod compiling;
 mod exchange;
 mod faas_admin;
 mod faas_calls;
@@ -14,12 +16,17 @@ mod faas_load;
 mod faas_observe;
 mod faas_scenario;
 mod faas_support;
+mod faas_walls;
 mod faults;
+mod files;
 mod functions;
 mod hostile_clients;
 mod hostile_modules;
 mod limits;
+mod machine;
 mod observe;
+mod outbound;
+mod recycling;
 mod requests;
 mod services;
 mod state;

@@ -3,7 +3,7 @@
 use capsule_faas_model::args::{FlagScope, FlagTable as _};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::spec::Spec;
-use capsule_hdk::Capabilities;
+use capsule_hdk::{Capabilities, Reach};
 
 use super::Start;
 use crate::runtime::platform::{Flags, Platform};
@@ -25,6 +25,10 @@ const SERVERS: [(&str, bool); 13] = [
     ("moduleRevision", true),
     ("stopAfter", true),
 ];
+/// What is in the child's environment, whatever program it is: in its arguments everybody would read it.
+const ENVIRONMENT: &str = "env";
+/// What the server says to a child of its own program, in its own words.
+const GRANTED: [&str; 4] = [ENVIRONMENT, "dir", "allowHosts", "passEnv"];
 /// The server puts a child to sleep itself, so that no call meets one that is just going. The child's own timer is later by
 /// this many seconds: it is for a child that survives its server, where the system cannot end it.
 const LATER: u64 = 60;
@@ -32,8 +36,8 @@ const LATER: u64 = 60;
 /// The arguments of a specification with `path`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// For the child, as they were written.
-    pub(crate) own: Vec<String>,
+    /// For the child, as they were written: the name of a flag, when it is one, with its words.
+    own: Vec<(Option<String>, Vec<String>)>,
     /// What the server knows of the flags of a function.
     known: Vec<String>,
 }
@@ -45,12 +49,11 @@ impl Arguments {
         let mut words = spec.args.iter().skip(1).filter(|word| !word.is_empty());
         while let Some(word) = words.next() {
             if word == "--" {
-                arguments.own.push(word.clone());
-                arguments.own.extend(words.by_ref().cloned());
+                arguments.own.push((None, std::iter::once(word).chain(words.by_ref()).cloned().collect()));
                 break;
             }
             let Some((typed, value)) = flag(word) else {
-                arguments.own.push(word.clone());
+                arguments.own.push((None, vec![word.clone()]));
                 continue;
             };
             let info = Flags(platform).find(typed);
@@ -70,11 +73,18 @@ impl Arguments {
                 });
             }
             if servers.is_none() {
-                arguments.own.push(word.clone());
-                arguments.own.extend(next.cloned());
+                let words = std::iter::once(word).chain(next).cloned().collect();
+                arguments.own.push((Some(name.to_owned()), words));
             }
         }
         arguments
+    }
+
+    /// The words for the child. One of the server's own program is told by the server what it may use.
+    pub(crate) fn words(&self, is_own: bool) -> Vec<String> {
+        let said = |name: &str| if is_own { GRANTED.contains(&name) } else { name == ENVIRONMENT };
+        let kept = self.own.iter().filter(|(name, _)| !name.as_deref().is_some_and(said));
+        kept.flat_map(|(_, words)| words.iter().cloned()).collect()
     }
 
     /// The specification as one in the server's own process, for what the platform has to say about it.
@@ -89,8 +99,10 @@ impl Arguments {
 pub(crate) fn words(start: &Start<'_>, port: u16, own: Vec<String>) -> Vec<String> {
     let Key { name, revision, .. } = start.key;
     let mut words = vec![format!("-wasm={}", start.module.display()), format!("-httpPort={port}")];
+    words.extend(start.inherited.iter().cloned());
     if start.is_own {
-        words.extend(closed(&start.config.capabilities));
+        words.extend(granted(&start.config.capabilities));
+        words.extend(start.redis_prefix.map(|prefix| format!("-redisPrefix={prefix}")));
     }
     words.push(format!("-parentEndpoint={}", start.children.parent_endpoint));
     words.push(format!("-moduleName={name}"));
@@ -102,13 +114,17 @@ pub(crate) fn words(start: &Start<'_>, port: u16, own: Vec<String>) -> Vec<Strin
     words
 }
 
-/// What keeps a `capsule-http` of its own from opening more to its module than the server would: calls come through the server
-/// alone, and there is no folder, variable or address by default. That it reaches public addresses only it knows from
-/// `-parentEndpoint`. Words of the start body that say more come later.
-fn closed(capabilities: &Capabilities) -> Vec<String> {
+/// What a `capsule-http` of its own opens to its module: what the server would, and no more. Calls come through the server
+/// alone. That it reaches public addresses where none is named only it knows from `-parentEndpoint`.
+fn granted(capabilities: &Capabilities) -> Vec<String> {
     let mut words = vec![format!("-httpHost={}", super::HOST)];
     if capabilities.folders.is_empty() {
         words.push("-dir=none".into());
+    }
+    for folder in &capabilities.folders {
+        let (host, guest) = (folder.host.display().to_string(), &folder.guest);
+        let name = if host == *guest { String::new() } else { format!(":{guest}") };
+        words.push(format!("-dir={host}{name}{}", if folder.read_only { ":ro" } else { "" }));
     }
     // Names that a list of names can hold.
     let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
@@ -116,6 +132,8 @@ fn closed(capabilities: &Capabilities) -> Vec<String> {
     words.push(format!("-passEnv={}", if names.is_empty() { "none".into() } else { names.join(",") }));
     if !capabilities.network.allowed.is_empty() {
         words.push(format!("-allowHosts={}", capabilities.network.allowed.join(",")));
+    } else if capabilities.network.reach == Reach::Nothing {
+        words.push("-allowHosts=none".into());
     }
     words
 }
@@ -125,4 +143,29 @@ fn flag(word: &str) -> Option<(&str, Option<&str>)> {
     let rest = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
     let (name, value) = rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value)));
     (!name.is_empty()).then_some((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use capsule_hdk::{Folder, Network};
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_told_what_it_may_use() {
+        let folder = |host: &str, guest: &str, read_only| Folder { host: host.into(), guest: guest.into(), read_only };
+        let mut capabilities = Capabilities {
+            folders: vec![folder("/a", "/a", false), folder("b", "/data", true)],
+            environment: vec![("A".into(), "s3cret".into()), ("B,C".into(), String::new())],
+            ..Capabilities::default()
+        };
+        let expected = ["-httpHost=127.0.0.1", "-dir=/a", "-dir=b:/data:ro", "-passEnv=A", "-allowHosts=none"];
+        assert_eq!(granted(&capabilities), expected);
+        capabilities.folders.clear();
+        capabilities.environment.clear();
+        capabilities.network = Network { reach: Reach::Public, allowed: Vec::new() };
+        assert_eq!(granted(&capabilities), ["-httpHost=127.0.0.1", "-dir=none", "-passEnv=none"]);
+        capabilities.network = Network { reach: Reach::Nothing, allowed: vec!["a".into(), "10.0.0.0/8".into()] };
+        assert_eq!(granted(&capabilities).last().map(String::as_str), Some("-allowHosts=a,10.0.0.0/8"));
+    }
 }

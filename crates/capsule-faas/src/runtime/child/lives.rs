@@ -34,7 +34,8 @@ impl Inner {
         let children = self.config.children.as_ref().ok_or_else(FaasError::stopping)?;
         let platform = &*self.config.platform;
         let arguments = Arguments::of(&process.spec, platform);
-        let words = arguments.own.clone();
+        let words = arguments.words(is_own);
+        let inherited = if is_own { platform.inherited(&process.spec) } else { Vec::new() };
         let config = platform.configure(&arguments.inside(&process.spec), &self.shared(process))?;
         let start = Start {
             children,
@@ -44,7 +45,9 @@ impl Inner {
             executable: &executable,
             module: &module,
             words,
-            sleep_after: process.sleep.after,
+            inherited,
+            redis_prefix: process.spec.redis_prefix.as_deref(),
+            sleep_after: process.habits.sleep.after,
             config,
             output: self.output(process),
         };

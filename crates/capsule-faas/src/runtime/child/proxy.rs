@@ -71,6 +71,8 @@ pub(crate) struct Proxy {
     /// Of a call with its wait for an instance of the child; none for no limit.
     limit: Option<Duration>,
     max_result: usize,
+    /// Calls that may wait in the child.
+    queue: usize,
     room: Arc<Semaphore>,
     stats: Mutex<Stats>,
 }
@@ -92,6 +94,7 @@ impl Proxy {
             address: format!("{}:{port}", Ipv4Addr::LOCALHOST),
             limit: limits.call_timeout.map(|call| call.saturating_add(limits.queue_timeout).saturating_add(GRACE)),
             max_result: limits.result,
+            queue: limits.queue,
             room: Arc::new(Semaphore::new(room)),
             stats: Mutex::default(),
         }
@@ -101,7 +104,7 @@ impl Proxy {
     pub(crate) async fn call(&self, call: &Call) -> Result<Response<Bytes>, Failed> {
         let Ok(_place) = self.room.try_acquire() else {
             self.lock().refused += 1;
-            let busy = Busy { reason: BusyReason::QueueFull, retry_after: Duration::from_secs(1) };
+            let busy = Busy { reason: BusyReason::QueueFull(self.queue), retry_after: Duration::from_secs(1) };
             return Err(Failed::Call(CallError::Busy(busy)));
         };
         let request = match call.kind() {

@@ -1,0 +1,75 @@
+//! Work that blocks, off the threads that serve: each function has a share of the threads for it.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+/// Threads that one function may hold at once, of the runtime's 512: a disk or a resolver that hangs stops the function
+/// that waits for it, not its neighbours.
+const SHARE: usize = 32;
+
+/// A function's share of the threads for work that blocks. Clones are the same share.
+#[derive(Clone)]
+pub struct Blocking {
+    permits: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+impl Blocking {
+    /// A share of the threads of `runtime`.
+    pub fn new(runtime: Handle) -> Blocking {
+        Blocking { permits: Arc::new(Semaphore::new(SHARE)), runtime }
+    }
+
+    /// Runs `work` on a thread where it may block, when the function has one left; until then it waits.
+    ///
+    /// # Errors
+    /// A text when the runner is being stopped.
+    ///
+    /// # Cancel safety
+    /// Work that has begun goes on to its end, and holds its thread until then.
+    pub async fn run<T, W>(&self, work: W) -> Result<T, String>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let stopping = || "the runner is being stopped".to_owned();
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| stopping())?;
+        let task = self.runtime.spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        task.await.map_err(|_| stopping())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_function_holds_no_more_than_its_share() {
+        let (greedy, other) = (Blocking::new(Handle::current()), Blocking::new(Handle::current()));
+        let mut releases = Vec::new();
+        for _ in 0..SHARE + 1 {
+            let (release, released) = mpsc::channel::<()>();
+            let greedy = greedy.clone();
+            tokio::spawn(async move { greedy.run(move || released.recv()).await });
+            releases.push(release);
+        }
+        while greedy.permits.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // The one too many waits; its neighbour does not.
+        assert_eq!(other.run(|| 7).await, Ok(7));
+        let mut next = Box::pin(greedy.run(|| 8));
+        let waits = std::future::poll_fn(|context| std::task::Poll::Ready(next.as_mut().poll(context).is_pending()));
+        assert!(waits.await);
+        drop(releases);
+        assert_eq!(next.await, Ok(8));
+    }
+}

@@ -1,0 +1,229 @@
+//! Reading, writing and waiting: standard streams and files.
+//!
+//! A call moves at most a piece and says how much, as any call of a system may: what the host copies at once is bounded.
+
+use wasmtime_wasi::p1::types::{
+    self, CiovecArray, Errno, Event, EventFdReadwrite, Eventrwflags, Eventtype, Fd, IovecArray, Size, Subscription,
+    SubscriptionU,
+};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wiggle::{GuestMemory, GuestPtr};
+
+use super::descriptors::Descriptor;
+use super::{Wasi, errno};
+use crate::files::{FileError, Tracked};
+use crate::limits::Limit;
+use crate::output::Stream;
+
+type Result<T> = std::result::Result<T, types::Error>;
+
+/// The standard streams as the engine numbers them.
+const STDIN: u32 = 0;
+const STDOUT: u32 = 1;
+const STDERR: u32 = 2;
+
+/// Bytes of a file that one call reads or writes at most.
+const FILE_PIECE: usize = 1 << 20;
+/// Printed bytes that one call takes at most.
+const OUTPUT_PIECE: usize = 64 << 10;
+/// Buffers that one call looks at.
+const MAX_BUFFERS: usize = 64;
+/// What one call may wait for at once.
+const MAX_SUBSCRIPTIONS: Size = 1024;
+
+/// Where a file is read or written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum At {
+    /// Where the last read or write ended.
+    Cursor,
+    /// There, and the cursor stays.
+    Position(u64),
+}
+
+impl Wasi {
+    pub(super) async fn write(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: Fd,
+        buffers: CiovecArray,
+        at: At,
+    ) -> Result<Size> {
+        match (self.descriptors.get(fd)?, at) {
+            (Descriptor::Output(stream), At::Cursor) => {
+                let stream = *stream;
+                self.print(memory, stream, buffers).await
+            }
+            (Descriptor::Output(_), At::Position(_)) => Err(Errno::Spipe.into()),
+            (Descriptor::File(file), _) if file.write => {
+                let (handle, append) = (file.file.clone(), file.append);
+                let position = if let At::Position(position) = at { position } else { file.position };
+                let bytes = gather(memory, buffers)?;
+                let work = move || {
+                    let written = if append { handle.append(&bytes) } else { handle.write_at(&bytes, position) };
+                    written.map(|written| (written, if append { handle.len().ok() } else { None }))
+                };
+                let (written, end) = self.on_a_thread(work).await?.map_err(|error| self.failed(&error))?;
+                if let At::Cursor = at {
+                    let next = end.unwrap_or(position.saturating_add(written as u64));
+                    self.descriptors.file_mut(fd)?.position = next;
+                }
+                Ok(Size::try_from(written)?)
+            }
+            _ => Err(Errno::Badf.into()),
+        }
+    }
+
+    /// Takes printed bytes; while the runner's reader is behind, the guest waits.
+    async fn print(&mut self, memory: &GuestMemory<'_>, stream: Stream, buffers: CiovecArray) -> Result<Size> {
+        let mut parts: [&[u8]; MAX_BUFFERS] = [&[]; MAX_BUFFERS];
+        let mut taken = 0;
+        for (part, buffer) in parts.iter_mut().zip(buffers.iter()) {
+            let buffer = memory.read(buffer?)?;
+            let bytes = memory.as_slice(buffer.buf.as_array(buffer.buf_len))?.ok_or(Errno::Notsup)?;
+            *part = &bytes[..bytes.len().min(OUTPUT_PIECE - taken)];
+            taken += part.len();
+        }
+        self.output.write(stream, &parts);
+        if self.output.room() == 0 {
+            self.output.relieve().await;
+        }
+        Ok(Size::try_from(taken)?)
+    }
+
+    pub(super) async fn read(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: Fd,
+        buffers: IovecArray,
+        at: At,
+    ) -> Result<Size> {
+        match (self.descriptors.get(fd)?, at) {
+            (Descriptor::Stdin, At::Cursor) if self.surroundings.capabilities.stdin => {
+                self.engine().fd_read(memory, STDIN.into(), buffers).await
+            }
+            (Descriptor::Stdin, At::Cursor) => Ok(0),
+            (Descriptor::Stdin, At::Position(_)) => Err(Errno::Spipe.into()),
+            (Descriptor::File(file), _) if file.read => {
+                let handle = file.file.clone();
+                let position = if let At::Position(position) = at { position } else { file.position };
+                let room = room(memory, buffers)?;
+                let work = move || {
+                    let mut bytes = vec![0; room];
+                    let read = handle.read_at(&mut bytes, position)?;
+                    bytes.truncate(read);
+                    Ok::<_, std::io::Error>(bytes)
+                };
+                let bytes = self.on_a_thread(work).await?.map_err(|error| errno::of(&error))?;
+                scatter(memory, buffers, &bytes)?;
+                if let At::Cursor = at {
+                    self.descriptors.file_mut(fd)?.position = position.saturating_add(bytes.len() as u64);
+                }
+                Ok(Size::try_from(bytes.len())?)
+            }
+            _ => Err(Errno::Badf.into()),
+        }
+    }
+
+    /// Waits for one of several things. Files are always ready.
+    pub(super) async fn wait(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        subscriptions: GuestPtr<Subscription>,
+        events: GuestPtr<Event>,
+        count: Size,
+    ) -> Result<Size> {
+        if count == 0 || count > MAX_SUBSCRIPTIONS {
+            return Err(Errno::Inval.into());
+        }
+        let mut ready = Vec::new();
+        for subscription in subscriptions.as_array(count).iter() {
+            let Subscription { userdata, u } = memory.read(subscription?)?;
+            let (fd, type_) = match u {
+                SubscriptionU::Clock(_) => continue,
+                SubscriptionU::FdRead(wanted) => (wanted.file_descriptor, Eventtype::FdRead),
+                SubscriptionU::FdWrite(wanted) => (wanted.file_descriptor, Eventtype::FdWrite),
+            };
+            match (self.descriptors.get(fd)?, type_, u32::from(fd)) {
+                (Descriptor::File(_), ..) => ready.push(event(userdata, type_)),
+                // The engine knows them by these numbers.
+                (Descriptor::Stdin, Eventtype::FdRead, STDIN)
+                | (Descriptor::Output(Stream::Stdout), Eventtype::FdWrite, STDOUT)
+                | (Descriptor::Output(Stream::Stderr), Eventtype::FdWrite, STDERR) => {}
+                _ => return Err(Errno::Badf.into()),
+            }
+        }
+        if ready.is_empty() {
+            return self.engine().poll_oneoff(memory, subscriptions, events, count).await;
+        }
+        let written = Size::try_from(ready.len())?;
+        for (place, event) in events.as_array(written).iter().zip(ready) {
+            memory.write(place?, event)?;
+        }
+        Ok(written)
+    }
+
+    /// Does what blocks on a thread for it.
+    pub(super) async fn on_a_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let blocking = self.surroundings.blocking.clone();
+        blocking.run(work).await.map_err(|_| Errno::Canceled.into())
+    }
+
+    /// The number for a file that cannot be had; what a limit refuses is counted, and told.
+    pub(super) fn failed(&mut self, error: &FileError) -> Errno {
+        if let FileError::Full = error {
+            self.surroundings.counters.hit(Limit::Written);
+            self.tell(|surroundings| {
+                let limit = surroundings.disk.limit();
+                format!("the function's files would grow beyond the limit of {limit} bytes (flag `--maxWritten`)")
+            });
+        }
+        errno::of_file(error)
+    }
+}
+
+fn event(userdata: u64, type_: Eventtype) -> Event {
+    let fd_readwrite = EventFdReadwrite { nbytes: 1, flags: Eventrwflags::empty() };
+    Event { userdata, error: Errno::Success, type_, fd_readwrite }
+}
+
+/// A copy of what is to be written, a piece at most.
+fn gather(memory: &GuestMemory<'_>, buffers: CiovecArray) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for buffer in buffers.iter().take(MAX_BUFFERS) {
+        let buffer = memory.read(buffer?)?;
+        let part = memory.as_slice(buffer.buf.as_array(buffer.buf_len))?.ok_or(Errno::Notsup)?;
+        bytes.extend_from_slice(&part[..part.len().min(FILE_PIECE - bytes.len())]);
+    }
+    Ok(bytes)
+}
+
+/// How much is to be read, a piece at most.
+fn room(memory: &GuestMemory<'_>, buffers: IovecArray) -> Result<usize> {
+    let mut room = 0;
+    for buffer in buffers.iter().take(MAX_BUFFERS) {
+        room = FILE_PIECE.min(room + memory.read(buffer?)?.buf_len as usize);
+    }
+    Ok(room)
+}
+
+/// Puts what was read where the guest wants it.
+fn scatter(memory: &mut GuestMemory<'_>, buffers: IovecArray, mut bytes: &[u8]) -> Result<()> {
+    for buffer in buffers.iter().take(MAX_BUFFERS) {
+        if bytes.is_empty() {
+            break;
+        }
+        let buffer = memory.read(buffer?)?;
+        let (part, rest) = bytes.split_at(bytes.len().min(buffer.buf_len as usize));
+        memory.copy_from_slice(part, buffer.buf.as_array(Size::try_from(part.len())?))?;
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// For its length.
+pub(super) fn length(file: &Tracked) -> std::result::Result<u64, Errno> {
+    file.len().map_err(|error| errno::of(&error))
+}
