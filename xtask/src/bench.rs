@@ -4,7 +4,7 @@
 //! the medians of the rounds are printed. `density` is about memory and first calls instead, on all cores.
 
 mod compare;
-mod density;
+pub(crate) mod density;
 mod faas;
 mod http;
 mod load;

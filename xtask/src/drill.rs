@@ -1,9 +1,9 @@
 //! `cargo xtask drill`: checks of a real server of functions that take too long for tests. Each prints one line with what it saw.
 
-mod blue_green;
+pub(crate) mod blue_green;
 mod kill;
 mod neighbours;
-mod pace;
+pub(crate) mod pace;
 mod sleep;
 
 use std::path::{Path, PathBuf};

@@ -48,7 +48,12 @@ impl Client {
 
     /// Calls a function: `path` is what follows `/functions/`.
     pub(crate) fn call(&mut self, path: &str, body: &str) -> Result<Response> {
-        self.connection.send("POST", &format!("/functions/{path}"), &[], body.as_bytes())
+        self.call_with(path, body.as_bytes())
+    }
+
+    /// Calls a function with a body that is no text.
+    pub(crate) fn call_with(&mut self, path: &str, body: &[u8]) -> Result<Response> {
+        self.connection.send("POST", &format!("/functions/{path}"), &[], body)
     }
 
     /// Calls a function that has to answer 200 and this text.

@@ -11,6 +11,7 @@ mod hostile;
 mod lint;
 mod pages;
 mod programs;
+mod soak;
 mod step;
 mod test;
 mod tidy;
@@ -33,6 +34,7 @@ commands:
         all: [--json] [--programs=DIR]
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
+  soak [--minutes=N] [--seconds=N] [--programs=DIR] [--json]   everything at once on one server for 10 minutes: nothing wrong, nothing kept
   fuzz [--seconds=N] [TARGET...]   hostile input for N seconds in all, 300 by default: frames, documents, flags, faas_bodies, modules
   guests [--check] [NAME...]   build the example functions in Rust, or check that the committed modules match their sources";
 
@@ -56,6 +58,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "bench" => bench::run(arguments),
         "drill" => drill::run(arguments),
         "hostile" => hostile::run(arguments),
+        "soak" => soak::run(arguments),
         "fuzz" => fuzz::run(arguments),
         "test" => test::run(arguments),
         "lint" => lint::run(arguments),

@@ -56,7 +56,7 @@ fn call(client: &mut Client, number: usize) -> Result<()> {
 }
 
 /// The module with a custom section of its own: other bytes, the same behaviour.
-fn different(module: &[u8], number: usize) -> Vec<u8> {
+pub(crate) fn different(module: &[u8], number: usize) -> Vec<u8> {
     let content = format!("\u{6}number{number:08}");
     let mut bytes = module.to_vec();
     // The id of custom sections, and a length below 128, which is one byte.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use capsule_test::client::Response;
 use capsule_test::guests;
 
 use super::Options;
@@ -12,8 +13,8 @@ use crate::faas::{Client, Kept, Start};
 
 const SECONDS: u32 = 30;
 const ROUNDS: u32 = 3;
-/// Method, path behind `/functions/` and body; `start` starts what is missing.
-const ACTS: [(&str, &str, &str); 12] = [
+/// Method, path behind `/functions/` and body; `start` starts what is missing. All in turn leave what there was before them.
+pub(crate) const ACTS: [(&str, &str, &str); 12] = [
     ("PUT", "route/hello", r#"{"blue":90,"green":10}"#),
     ("PUT", "scale/hello/green/3", ""),
     ("PUT", "route/hello", r#"{"blue":50,"green":50}"#),
@@ -31,19 +32,11 @@ const ACTS: [(&str, &str, &str); 12] = [
 pub(super) fn run(options: &Options) -> Result<String> {
     let kept = Kept::start(&options.programs)?;
     let mut admin = kept.client()?;
-    for (revision, module) in [("blue", "hey"), ("green", "faas-hello-orange"), ("old", "hey")] {
-        start(&mut admin, revision, module)?;
-    }
-    admin.admin("PUT", "/functions/route/hello", br#"{"blue":1}"#)?;
+    prepare(&mut admin)?;
 
     let (blue, green) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let call = |client: &mut Client| {
-        let answer = client.call("hello", "Bob")?;
-        let counter = match (answer.status, answer.header("x-capsule-revision"), answer.text().as_str()) {
-            (200, Some("blue"), "👋 Hey Bob !") => &blue,
-            (200, Some("green"), "🟠 👋 Hey Bob !") => &green,
-            (status, revision, text) => bail!("{status} of {revision:?}: `{text}`"),
-        };
+        let counter = if is_of_blue(&client.call("hello", "Bob")?)? { &blue } else { &green };
         counter.fetch_add(1, Ordering::Relaxed);
         Ok(())
     };
@@ -53,12 +46,7 @@ pub(super) fn run(options: &Options) -> Result<String> {
         let begin = Instant::now();
         for number in 1..=acts {
             wait_until(begin + Duration::from_secs(seconds.into()) * number / (acts + 1));
-            match ACTS[(number as usize - 1) % ACTS.len()] {
-                ("start", revision, module) => start(&mut admin, revision, module)?,
-                (method, path, body) => {
-                    admin.admin(method, &format!("/functions/{path}"), body.as_bytes())?;
-                }
-            }
+            act(&mut admin, number as usize - 1)?;
         }
         Ok(())
     };
@@ -72,6 +60,32 @@ pub(super) fn run(options: &Options) -> Result<String> {
         seen.calls_per_second,
         seen.timings
     ))
+}
+
+/// Starts the revisions of `hello`.
+pub(crate) fn prepare(admin: &mut Client) -> Result<()> {
+    for (revision, module) in [("blue", "hey"), ("green", "faas-hello-orange"), ("old", "hey")] {
+        start(admin, revision, module)?;
+    }
+    admin.admin("PUT", "/functions/route/hello", br#"{"blue":1}"#)?;
+    Ok(())
+}
+
+/// The act of this number, from 0 on.
+pub(crate) fn act(admin: &mut Client, number: usize) -> Result<()> {
+    match ACTS[number % ACTS.len()] {
+        ("start", revision, module) => start(admin, revision, module),
+        (method, path, body) => admin.admin(method, &format!("/functions/{path}"), body.as_bytes()).map(drop),
+    }
+}
+
+/// Whether `blue` gave this answer to `Bob`, not `green`; an error when it is neither's.
+pub(crate) fn is_of_blue(answer: &Response) -> Result<bool> {
+    match (answer.status, answer.header("x-capsule-revision"), answer.text().as_str()) {
+        (200, Some("blue"), "👋 Hey Bob !") => Ok(true),
+        (200, Some("green"), "🟠 👋 Hey Bob !") => Ok(false),
+        (status, revision, text) => bail!("{status} of {revision:?}: `{text}`"),
+    }
 }
 
 fn start(admin: &mut Client, revision: &str, module: &str) -> Result<()> {

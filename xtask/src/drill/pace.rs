@@ -79,13 +79,13 @@ impl Pace {
 
 /// Calls that failed.
 #[derive(Default)]
-pub(super) struct Failures {
+pub(crate) struct Failures {
     count: AtomicUsize,
     first: Mutex<Vec<String>>,
 }
 
 impl Failures {
-    pub(super) fn add(&self, error: &anyhow::Error) {
+    pub(crate) fn add(&self, error: &anyhow::Error) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.len() < SHOWN {
@@ -93,19 +93,26 @@ impl Failures {
         }
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The first ones.
+    pub(crate) fn first(&self) -> String {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).join("; ")
+    }
+
     /// An error that shows the first ones when there are any.
     pub(super) fn none_of(self, calls: usize) -> Result<()> {
-        match self.count.into_inner() {
+        match self.count() {
             0 => Ok(()),
-            count => {
-                let first = self.first.into_inner().unwrap_or_else(PoisonError::into_inner);
-                bail!("{count} of {calls} calls failed: {}", first.join("; "))
-            }
+            count => bail!("{count} of {calls} calls failed: {}", self.first()),
         }
     }
 }
 
 /// Sleeps up to a moment, or not at all when it is over.
-pub(super) fn wait_until(moment: Instant) {
+pub(crate) fn wait_until(moment: Instant) {
     std::thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
