@@ -1,19 +1,32 @@
 //! `cargo xtask bench`: figures as ratios against something measured in the same run.
 //!
-//! A server is pinned to the first core, the load generator (wrk) to the second. Candidates take turns, A B A B, and
-//! the medians of the rounds are printed. `density` is about memory and first calls instead, on all cores.
+//! Where requests are counted, a server is pinned to the first core, the load generator (wrk) to the second. Candidates take turns,
+//! A B A B, and the medians of the rounds are printed. `cold`, `density` and `outbound` are about first calls, memory and waiting
+//! instead, on all cores.
 
+mod bodies;
+mod cold;
 mod compare;
 pub(crate) mod density;
 mod faas;
 mod http;
+mod idle;
+mod json;
 mod load;
+mod outbound;
+mod peers;
+mod scaling;
+mod slow;
+mod table;
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use crate::programs;
+
+const USAGE: &str = "expected --rounds=N, --seconds=N, --functions=N, --programs=DIR, --reference=PATH, --wasmtime=PATH, \
+                     --component=PATH or --json";
 
 /// How much is measured, and what.
 pub(crate) struct Options {
@@ -27,11 +40,26 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// Where the programs are; the release profile is built when this is not given.
     pub(crate) programs: Option<PathBuf>,
+    /// The reference's `capsule-http`.
+    pub(crate) reference: Option<PathBuf>,
+    /// `wasmtime`, which serves `component`.
+    pub(crate) wasmtime: Option<PathBuf>,
+    /// A component of `wasi:http` that answers a constant.
+    pub(crate) component: Option<PathBuf>,
 }
 
 /// Runs `bench NAME [OPTION...]`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut options = Options { rounds: 5, seconds: 3, functions: 1000, json: false, programs: None };
+    let mut options = Options {
+        rounds: 5,
+        seconds: 3,
+        functions: 1000,
+        json: false,
+        programs: None,
+        reference: None,
+        wasmtime: None,
+        component: None,
+    };
     let mut names = Vec::new();
     for argument in arguments {
         match argument.split_once('=') {
@@ -39,18 +67,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             Some(("--seconds", count)) => options.seconds = count.parse()?,
             Some(("--functions", count)) => options.functions = count.parse()?,
             Some(("--programs", folder)) => options.programs = Some(folder.into()),
+            Some(("--reference", path)) => options.reference = Some(path.into()),
+            Some(("--wasmtime", path)) => options.wasmtime = Some(path.into()),
+            Some(("--component", path)) => options.component = Some(path.into()),
             None if argument == "--json" => options.json = true,
             None if !argument.starts_with('-') => names.push(argument.as_str()),
-            _ => bail!(
-                "unknown option `{argument}`; expected --rounds=N, --seconds=N, --functions=N, --programs=DIR or --json"
-            ),
+            _ => bail!("unknown option `{argument}`; {USAGE}"),
         }
     }
     let measure = match names[..] {
         [] | ["http"] => http::run,
         ["faas"] => faas::run,
         ["density"] => density::run,
-        _ => bail!("unknown benchmark `{}`; expected `http`, `faas` or `density`", names.join(" ")),
+        ["cold"] => cold::run,
+        ["outbound"] => outbound::run,
+        ["bodies"] => bodies::run,
+        ["scaling"] => scaling::run,
+        ["json"] => json::run,
+        _ => bail!(
+            "unknown benchmark `{}`; expected `http`, `faas`, `density`, `cold`, `outbound`, `bodies`, `scaling` or `json`",
+            names.join(" ")
+        ),
     };
     if !options.json {
         println!("{}", programs::machine());

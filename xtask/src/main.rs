@@ -28,10 +28,15 @@ commands:
   lint                         formats, clippy, documentation, features, licences, known vulnerabilities, Go, tidy
   tidy                         what no compiler checks: dependencies between crates, papers, fixtures, flag pages
   bless                        write docs/flags-*.md from the programs
-  bench [http] [--rounds=N] [--seconds=N]   measure against a bare server in the same run
+  bench [http] [--reference=PATH] [--wasmtime=PATH --component=PATH]   measure against a bare server in the same run
   bench faas [--functions=N]   a hosted function against the same one served alone
   bench density [--functions=N]   memory and first calls of many different functions in one server
-        all: [--json] [--programs=DIR]
+  bench cold [--functions=N]   first answers: of programs that start, and of functions whose code is on disk
+  bench outbound               1,000 calls at once that wait 20 ms for another server
+  bench bodies [--reference=PATH]   a megabyte in and out, and the memory of idle connections
+  bench scaling                a function that computes, on one core and on two
+  bench json                   a function that reads and answers JSON against a native server that does the same
+        all: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
   soak [--minutes=N] [--seconds=N] [--programs=DIR] [--json]   everything at once on one server for 10 minutes: nothing wrong, nothing kept

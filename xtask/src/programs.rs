@@ -1,5 +1,6 @@
 //! The programs that benchmarks and drills run: built as users run them, started, and looked at from outside.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,25 +26,53 @@ pub(crate) fn folder(given: Option<&Path>, packages: &[&str]) -> Result<PathBuf>
     Ok(target.join("release"))
 }
 
-/// A program on one core. It finds the user's compile cache, and nothing else of the environment.
-pub(crate) fn pinned(path: PathBuf, core: &str) -> Result<Program> {
-    let home = std::env::var_os("HOME").map(|home| ("HOME", home));
-    Ok(Program::tool("taskset", "util-linux")?.args(["-c", core]).arg(path).envs(home))
+/// A program. It finds the user's compile cache, and nothing else of the environment.
+pub(crate) fn at(path: PathBuf) -> Program {
+    Program::at(path).envs(home())
+}
+
+/// A program on some cores, such as `0` and `0,1`, in the same way.
+pub(crate) fn pinned(path: PathBuf, cores: &str) -> Result<Program> {
+    Ok(Program::tool("taskset", "util-linux")?.args(["-c", cores]).arg(path).envs(home()))
+}
+
+fn home() -> Option<(&'static str, OsString)> {
+    std::env::var_os("HOME").map(|home| ("HOME", home))
 }
 
 /// Resident memory of a server in KiB.
 pub(crate) fn resident(server: &HttpServer) -> Result<u64> {
+    status(server, "VmRSS:")
+}
+
+/// How many threads a server has.
+pub(crate) fn threads(server: &HttpServer) -> Result<u64> {
+    status(server, "Threads:")
+}
+
+/// A number of `/proc/PID/status`.
+fn status(server: &HttpServer, name: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.with_context(|| format!("no {name} in /proc"))?.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 /// Processor time that a server has used so far.
 pub(crate) fn processor_time(server: &HttpServer) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process.id()))?;
-    // The name in parentheses may hold anything; utime and stime are fields 14 and 15 (proc_pid_stat(5)).
+    ticks(&server.process.id().to_string(), 11)
+}
+
+/// Processor time of the programs that this process has started and that have ended.
+pub(crate) fn processor_time_of_ended() -> Result<Duration> {
+    ticks("self", 13)
+}
+
+/// Two fields of `/proc/PID/stat` together. The name in parentheses may hold anything; behind it utime and stime are number 11 and
+/// 12, those of children 13 and 14 (proc_pid_stat(5)).
+fn ticks(process: &str, field: usize) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("an unexpected /proc/PID/stat")?;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields.split_whitespace().skip(field).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 10))
 }
 

@@ -1,14 +1,29 @@
 //! Candidates under the same load, in turns, each as a ratio of the first one.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 use capsule_test::server::HttpServer;
 
 use super::Options;
-use super::load::{Load, load, median};
+use super::load::{CLIENT_CORE, Load, Work, load, median};
 use crate::programs;
 
-/// Connections that are measured.
-const CONNECTIONS: [usize; 2] = [32, 256];
+/// What all candidates get.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    /// Connections that are measured.
+    pub(super) connections: &'a [usize],
+    /// A script of wrk; GET without it.
+    pub(super) script: Option<&'a Path>,
+    /// Bytes of bodies that a request moves, both ways together; 0 where that is of no interest.
+    pub(super) bytes: usize,
+}
+
+impl Plan<'_> {
+    /// GET over few connections and over many.
+    pub(super) const GET: Plan<'static> = Plan { connections: &[32, 256], script: None, bytes: 0 };
+}
 
 /// Something that is measured.
 pub(super) struct Candidate<'a> {
@@ -20,15 +35,22 @@ pub(super) struct Candidate<'a> {
 }
 
 /// Measures and prints. The first candidate is what the others are compared with.
-pub(super) fn run(candidates: &[Candidate<'_>], options: &Options) -> Result<()> {
+pub(super) fn run(candidates: &[Candidate<'_>], plan: Plan<'_>, options: &Options) -> Result<()> {
     let mut rows = Vec::new();
-    for connections in CONNECTIONS {
+    for &connections in plan.connections {
         let mut loads: Vec<Vec<(Load, u64)>> = candidates.iter().map(|_| Vec::new()).collect();
         for _ in 0..options.rounds {
             for (candidate, loads) in candidates.iter().zip(&mut loads) {
-                let server = (candidate.start)()?;
-                load(&server, candidate.path, connections, 1)?;
-                let measured = load(&server, candidate.path, connections, options.seconds)?;
+                let server = (candidate.start)().with_context(|| format!("cannot start `{}`", candidate.name))?;
+                let work = |seconds| Work {
+                    path: candidate.path,
+                    connections,
+                    seconds,
+                    script: plan.script,
+                    cores: CLIENT_CORE,
+                };
+                load(&server, work(1))?;
+                let measured = load(&server, work(options.seconds))?;
                 loads.push((measured, programs::resident(&server)?));
             }
         }
@@ -51,7 +73,7 @@ pub(super) fn run(candidates: &[Candidate<'_>], options: &Options) -> Result<()>
             });
         }
     }
-    print(&rows, options.json);
+    print(&rows, plan.bytes, options.json);
     Ok(())
 }
 
@@ -74,20 +96,29 @@ struct Row {
     resident: f64,
 }
 
-fn print(rows: &[Row], json: bool) {
+fn print(rows: &[Row], bytes: usize, json: bool) {
     if !json {
-        println!("server         connections  requests/s  ratio  cpu/request  ratio        p50        p99       RSS");
+        let moved = if bytes == 0 { "" } else { "      MB/s" };
+        println!(
+            "server         connections  requests/s  ratio  cpu/request  ratio        p50        p99       RSS{moved}"
+        );
     }
     for row in rows {
         let Row { name, connections, rate, ratio, processor_time, processor_ratio, p50, p99, resident } = row;
+        let megabytes = rate * bytes as f64 / 1e6;
+        let moved = match (bytes, json) {
+            (0, _) => String::new(),
+            (_, true) => format!(r#","megabytesPerSecond":{megabytes:.0}"#),
+            (_, false) => format!(" {megabytes:>9.0}"),
+        };
         if json {
             println!(
-                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"cpuMicroseconds":{processor_time:.2},"cpuRatio":{processor_ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}}}"#
+                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"cpuMicroseconds":{processor_time:.2},"cpuRatio":{processor_ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}{moved}}}"#
             );
         } else {
             println!(
                 "{name:<14} {connections:>11} {rate:>11.0} {ratio:>6.2} {processor_time:>10.2}us {processor_ratio:>6.2} \
-                 {p50:>8.0}us {p99:>8.0}us {resident:>6.1}MiB"
+                 {p50:>8.0}us {p99:>8.0}us {resident:>6.1}MiB{moved}"
             );
         }
     }

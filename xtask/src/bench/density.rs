@@ -25,11 +25,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     report.head(module.len());
 
     let start = Instant::now();
-    let registered = each(address, CONNECTIONS, options.functions, |client, number| {
-        let stored = client.upload(&different(&module, number))?;
-        client.start(&Start { place: &name(number), module: &stored, args: &[], env: &[] })?;
-        Ok(())
-    })?;
+    let registered = register(&kept, &module, options.functions)?;
     report.row("registered", start.elapsed(), &registered, programs::resident(&kept.server)?);
 
     let start = Instant::now();
@@ -47,11 +43,21 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Uploads and starts so many functions, each with bytes of its own.
+pub(super) fn register(kept: &Kept, module: &[u8], functions: usize) -> Result<Timings> {
+    each(kept.server.address(), CONNECTIONS, functions, |client, number| {
+        let stored = client.upload(&different(module, number))?;
+        client.start(&Start { place: &name(number), module: &stored, args: &[], env: &[] })?;
+        Ok(())
+    })
+}
+
 fn name(number: usize) -> String {
     format!("function-{number}")
 }
 
-fn call(client: &mut Client, number: usize) -> Result<()> {
+/// Calls one of them.
+pub(super) fn call(client: &mut Client, number: usize) -> Result<()> {
     client.expect(&name(number), "Bob", "👋 Hey Bob !").with_context(|| format!("function {number}"))
 }
 

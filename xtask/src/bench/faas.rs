@@ -4,7 +4,7 @@ use anyhow::Result;
 use capsule_test::server::HttpServer;
 
 use super::Options;
-use super::compare::{self, Candidate};
+use super::compare::{self, Candidate, Plan};
 use super::load::SERVER_CORE;
 use crate::faas::{Client, Start, hosting};
 use crate::{programs, step};
@@ -32,5 +32,5 @@ pub(super) fn run(options: &Options) -> Result<()> {
         Candidate { name: "hosted", path, start: Box::new(|| hosted(0)) },
         Candidate { name: "hosted beside", path, start: Box::new(|| hosted(options.functions)) },
     ];
-    compare::run(&candidates, options)
+    compare::run(&candidates, Plan::GET, options)
 }

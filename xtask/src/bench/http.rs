@@ -4,8 +4,9 @@ use anyhow::Result;
 use capsule_test::server::HttpServer;
 
 use super::Options;
-use super::compare::{self, Candidate};
+use super::compare::{self, Candidate, Plan};
 use super::load::SERVER_CORE;
+use super::peers;
 use crate::programs;
 
 /// The cargo alias runs in the root of the project.
@@ -19,10 +20,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
         let start = move || HttpServer::launch(programs::pinned(path.clone(), SERVER_CORE)?.args(arguments));
         Candidate { name, path: "/", start: Box::new(start) }
     };
-    let candidates = [
+    let mut candidates = vec![
         candidate("floor", "bench-floor", &[]),
         candidate("capsule", "capsule-http", &[MODULE, "--httpHost=127.0.0.1"]),
         candidate("capsule fresh", "capsule-http", &[MODULE, "--httpHost=127.0.0.1", "--instances=fresh"]),
     ];
-    compare::run(&candidates, options)
+    candidates.extend(peers::reference(options, MODULE));
+    candidates.extend(peers::wasmtime(options));
+    compare::run(&candidates, Plan::GET, options)
 }

@@ -1,31 +1,47 @@
 //! Load on a pinned server from a pinned wrk.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use capsule_test::server::HttpServer;
 
-use crate::programs::processor_time;
+use crate::programs::{processor_time, processor_time_of_ended};
 
 /// The server's core.
 pub(super) const SERVER_CORE: &str = "0";
 /// The load generator's.
-const CLIENT_CORE: &str = "1";
+pub(super) const CLIENT_CORE: &str = "1";
+
+/// What a load consists of.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    /// What is requested.
+    pub(super) path: &'a str,
+    pub(super) connections: usize,
+    pub(super) seconds: u32,
+    /// A script of wrk that says what the requests are like; GET without it.
+    pub(super) script: Option<&'a Path>,
+    /// The load generator's cores.
+    pub(super) cores: &'a str,
+}
 
 /// Puts load on a server.
-pub(super) fn load(server: &HttpServer, path: &str, connections: usize, seconds: u32) -> Result<Load> {
-    let before = processor_time(server)?;
-    let output = Command::new("taskset")
-        .args(["-c", CLIENT_CORE, "wrk", "--latency", "-t1"])
-        .args([format!("-c{connections}"), format!("-d{seconds}s"), server.url(path)])
-        .output()
-        .context("cannot start `wrk` (Debian package wrk)")?;
+pub(super) fn load(server: &HttpServer, work: Work<'_>) -> Result<Load> {
+    let before = (processor_time(server)?, processor_time_of_ended()?);
+    let mut command = Command::new("taskset");
+    command.args(["-c", work.cores, "wrk", "--latency", "-t1"]);
+    command.args([format!("-c{}", work.connections), format!("-d{}s", work.seconds)]);
+    if let Some(script) = work.script {
+        command.arg("-s").arg(script);
+    }
+    let output = command.arg(server.url(work.path)).output().context("cannot start `wrk` (Debian package wrk)")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
         bail!("the load failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
     }
-    let used = processor_time(server)? - before;
+    let used = (processor_time(server)? - before.0, processor_time_of_ended()? - before.1);
     Load::parse(&text, used).with_context(|| format!("wrk printed something unexpected:\n{text}"))
 }
 
@@ -35,19 +51,22 @@ pub(super) struct Load {
     pub(super) requests_per_second: f64,
     /// The server's processor time for one request: less disturbed by what else the machine does than the rate.
     pub(super) processor_time: Duration,
+    /// The load generator's for one request.
+    pub(super) client_time: Duration,
     pub(super) p50: Duration,
     pub(super) p99: Duration,
 }
 
 impl Load {
-    fn parse(text: &str, used: Duration) -> Option<Load> {
+    fn parse(text: &str, used: (Duration, Duration)) -> Option<Load> {
         let word = |start: &str| {
             text.lines().find_map(|line| line.trim().strip_prefix(start)?.split_whitespace().next().map(str::to_owned))
         };
         let requests: u32 =
             text.lines().find(|line| line.contains(" requests in "))?.split_whitespace().next()?.parse().ok()?;
         Some(Load {
-            processor_time: used.checked_div(requests)?,
+            processor_time: used.0.checked_div(requests)?,
+            client_time: used.1.checked_div(requests)?,
             requests_per_second: word("Requests/sec:")?.parse().ok()?,
             p50: duration(&word("50%")?)?,
             p99: duration(&word("99%")?)?,
@@ -83,8 +102,8 @@ mod tests {
     fn what_wrk_prints_is_read() {
         let text = "  Latency Distribution\n     50%  361.00us\n     75%  391.00us\n     99%    1.20ms\n  \
                     200000 requests in 2.27s, 31.00MB read\nRequests/sec:  88123.45\nTransfer/sec:     13.61MB\n";
-        let load = Load::parse(text, Duration::from_secs(2)).unwrap();
-        assert_eq!(load.processor_time, Duration::from_micros(10));
+        let load = Load::parse(text, (Duration::from_secs(2), Duration::from_secs(1))).unwrap();
+        assert_eq!((load.processor_time, load.client_time), (Duration::from_micros(10), Duration::from_micros(5)));
         assert_eq!(load.p50, Duration::from_micros(361));
         assert_eq!(load.p99, Duration::from_micros(1200));
         assert!((load.requests_per_second - 88123.45).abs() < 0.01);
