@@ -103,10 +103,10 @@ impl Starts {
     fn kinds() -> [(&'static str, Kind); 5] {
         [
             ("floor: /bin/true", Starts::floor),
-            ("capsule cli-hello.wasm Bob", Starts::capsule),
-            ("the same, empty cache", Starts::capsule_compiling),
+            ("capsule cli-hello.wasm", Starts::capsule),
+            ("capsule cli-hello.wasm, empty cache", Starts::capsule_compiling),
             ("capsule-http hey.wasm", Starts::server),
-            ("the same, empty cache", Starts::server_compiling),
+            ("capsule-http hey.wasm, empty cache", Starts::server_compiling),
         ]
     }
 
