@@ -33,6 +33,7 @@ pub(crate) fn no_text_handler(module: &Module) -> anyhow::Error {
     let error = anyhow!("module `{}` has no export `{}`", module.name(), names::CALL_HANDLE);
     let others = [
         (names::CALL_HANDLE_HTTP, "`callHandleHTTP`: serve it with `capsule-http`"),
+        (names::CALL_HANDLE_REQUEST, "`callHandleRequest`: serve it with `capsule-http`"),
         (names::CALL_HANDLE_MESSAGE, "`callHandleMessage`: a runner for messages is the one for it"),
         (names::CALL_HANDLE_JSON, "`callHandleJSON`, which only programs made with the host SDK call"),
     ];

@@ -171,18 +171,19 @@ impl Server {
         let phase = if self.tls.is_some() { Phase::Handshake } else { Phase::New };
         let open = Open(self.connections.open(address, phase));
         let (server, app) = (Arc::clone(self), Arc::clone(app));
-        tokio::spawn(async move {
-            let Open(peer) = &open;
-            match &server.tls {
-                None => server.serve(app, stream, peer).await,
-                Some(tls) => {
-                    let stream = until_cut(peer, pin!(tls.accept(stream))).await;
-                    let Some(Ok(stream)) = stream else { return };
-                    peer.enter(Phase::New);
-                    server.serve(app, stream, peer).await;
-                }
-            }
-        });
+        // Two kinds of tasks: an idle connection takes as much memory as its future.
+        if server.tls.is_some() {
+            tokio::spawn(async move {
+                let Open(peer) = &open;
+                let Some(tls) = &server.tls else { return };
+                let stream = until_cut(peer, pin!(tls.accept(stream))).await;
+                let Some(Ok(stream)) = stream else { return };
+                peer.enter(Phase::New);
+                server.serve(app, stream, peer).await;
+            });
+        } else {
+            tokio::spawn(async move { server.serve(app, stream, &open.0).await });
+        }
     }
 
     async fn serve<A: Answers, S: Socket + Send + 'static>(&self, app: Arc<A>, stream: S, peer: &Arc<Peer>) {

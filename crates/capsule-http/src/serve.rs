@@ -171,7 +171,7 @@ async fn function(
     };
     let settings = runner.function_config(setup, output, Buffering::Lines);
     let function = runner.function(&module, settings)?;
-    if !module.exports(names::CALL_HANDLE_HTTP) {
+    if !module.exports(names::CALL_HANDLE_HTTP) && !function.takes_requests() {
         return Err(no_http_handler(&module));
     }
     Ok(function)

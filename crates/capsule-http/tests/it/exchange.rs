@@ -3,8 +3,8 @@
 use capsule_abi::exchange;
 use capsule_test::server::HttpServer;
 
-use crate::faas_support::Faas;
-use crate::support::{outcome, serve};
+use crate::faas_support::{Faas, module_path, start_body};
+use crate::support::{module, outcome, serve};
 
 /// Asks the guest on each server: one that serves it alone, and one that hosts it.
 fn everywhere(check: impl Fn(&HttpServer, &str)) {
@@ -27,6 +27,21 @@ fn bodies_are_bytes_in_both_directions() {
             assert_eq!(answer.header("content-type"), None);
         }
     });
+}
+
+/// As every other handler, it may be the only one.
+#[test]
+fn no_other_handler_is_needed() {
+    let text = std::fs::read_to_string(module_path("request.wat")).unwrap();
+    let document = r#"(func (export "callHandleHTTP") (param i32 i32) (result i64) unreachable)"#;
+    assert!(text.contains(document));
+    let alone = module(&text.replace(document, ""));
+    let server = HttpServer::start(&[alone.path().to_str().unwrap()], &[]).unwrap();
+    assert_eq!(server.post("/", "hey").unwrap().text(), "hey");
+    let faas = Faas::start(&[]);
+    let answer = faas.admin("POST", "/functions/start", start_body("alone", alone.path(), &[], &[]));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(faas.call("alone", "hey"), (200, "hey".into()));
 }
 
 #[test]
