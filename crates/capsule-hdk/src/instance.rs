@@ -10,7 +10,6 @@ use capsule_abi::names;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
 
 use crate::call::{Answer, Call, Companion, Kind};
 use crate::ceiling::Reservation;
@@ -92,6 +91,18 @@ impl fmt::Display for HostFault {
 }
 
 impl std::error::Error for HostFault {}
+
+/// The guest has ended itself, with this code.
+#[derive(Debug)]
+pub(crate) struct Exit(pub(crate) i32);
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the module ended with exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Exit {}
 
 /// The epoch callback found the call's deadline passed.
 #[derive(Debug)]
@@ -178,7 +189,7 @@ impl Instance {
                 let counters = &surroundings.counters;
                 Ok(Started::Serving(Box::new(Instance::serving(store, instance, exports, counters, permit))))
             }
-            Err(error) => match (error.downcast_ref::<I32Exit>(), surroundings.command) {
+            Err(error) => match (error.downcast_ref::<Exit>(), surroundings.command) {
                 (Some(exit), true) => Ok(Started::Finished(exit.0)),
                 _ => Err(classify(&store, &error)),
             },
@@ -461,9 +472,9 @@ async fn begin(
         let started = start.typed::<(), ()>(&store)?.call_async(&mut *store, ()).await;
         match started {
             // A command that returns has ended as well as one that exits.
-            Ok(()) if command => return Err(I32Exit(0).into()),
+            Ok(()) if command => return Err(Exit(0).into()),
             Ok(()) => {}
-            Err(error) if !command && matches!(error.downcast_ref(), Some(I32Exit(0))) => {}
+            Err(error) if !command && matches!(error.downcast_ref(), Some(Exit(0))) => {}
             Err(error) => return Err(error),
         }
     }
@@ -491,7 +502,7 @@ fn classify(store: &Store<State>, error: &wasmtime::Error) -> CallError {
     if error.is::<DeadlinePassed>() {
         return CallError::Deadline(limits.call_timeout.unwrap_or_default());
     }
-    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+    if let Some(exit) = error.downcast_ref::<Exit>() {
         return CallError::Exit(exit.0);
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>();

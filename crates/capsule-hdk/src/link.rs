@@ -58,8 +58,7 @@ impl Host {
         };
         let pooled = engine.pooled().map(link).transpose()?;
         let on_demand = link(engine.on_demand())?;
-        let offered = signatures(engine.on_demand(), functions)
-            .map_err(|error| LoadError::new(LoadErrorKind::Runner, format!("cannot link WASI: {error:#}")))?;
+        let offered = signatures(engine.on_demand(), functions);
         Ok(Host { shared: Arc::new(Shared { engine: engine.clone(), pooled, on_demand, offered }) })
     }
 
@@ -118,14 +117,8 @@ impl Host {
 }
 
 /// The signatures of WASI preview 1 and of `functions`.
-fn signatures(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime::Result<Signatures> {
-    let mut wasi = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut wasi, |context| context)?;
-    let mut store = wasmtime::Store::new(engine, wasmtime_wasi::WasiCtxBuilder::new().build_p1());
-    let items: Vec<_> =
-        wasi.iter(&mut store).map(|(module, name, item)| ((module.to_owned(), name.to_owned()), item)).collect();
-    let mut signatures: Signatures =
-        items.into_iter().filter_map(|(key, item)| Some((key, item.into_func()?.ty(&store)))).collect();
+fn signatures(engine: &wasmtime::Engine, functions: &HostFunctions) -> Signatures {
+    let mut signatures: Signatures = wasi::signatures(engine).collect();
     for function in functions.iter() {
         let ty = match &function.handler {
             Handler::Raw { params, results, .. } => raw_type(engine, params, results),
@@ -136,7 +129,7 @@ fn signatures(engine: &wasmtime::Engine, functions: &HostFunctions) -> wasmtime:
         };
         signatures.insert((function.module.to_string(), function.name.to_string()), ty);
     }
-    Ok(signatures)
+    signatures
 }
 
 /// Inputs and the cells of a reply are pairs.

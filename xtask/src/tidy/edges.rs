@@ -112,7 +112,7 @@ mod tests {
     fn allowed_edges_are_quiet() {
         let metadata = json!({"packages": [
             package("capsule-abi", &[("serde", None), ("proptest", Some("dev"))]),
-            package("capsule-hdk", &[("capsule-abi", None), ("wasmtime-wasi", None), ("tokio", None)]),
+            package("capsule-hdk", &[("capsule-abi", None), ("wasmtime", None), ("tokio", None)]),
             package("capsule-cli", &[("capsule-hdk", None), ("capsule-test", Some("dev"))]),
             package("xtask", &[("anyhow", None), ("capsule-test", Some("dev"))]),
         ]});

@@ -1,6 +1,7 @@
 //! Plain WASI commands: arguments, stdin, exit codes, output.
 
 use crate::support::{capsule, check, check_error, fixture};
+use capsule_test::process::Finished;
 use capsule_test::program::Program;
 
 #[test]
@@ -26,6 +27,38 @@ fn stdin_passes_through() {
     let finished = capsule().arg(fixture("command-cat.wat")).stdin(bytes.clone()).run().unwrap().success().unwrap();
     assert!(finished.stdout == bytes, "{} bytes came back of {}", finished.stdout.len(), bytes.len());
     check(&capsule().arg(fixture("command-cat.wat")).run().unwrap(), 0, "", "");
+}
+
+/// `capsule` with these words, and a standard input that stays open and says nothing.
+fn with_a_silent_stdin(words: &[&str]) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    // Whoever opens a pipe for both is its writer too.
+    let script = "mkfifo silent && exec \"$0\" \"$@\" 0<> silent";
+    Program::tool("bash", "bash")
+        .unwrap()
+        .args(["-c", script, env!("CARGO_BIN_EXE_capsule")])
+        .args(words)
+        .current_dir(folder.path())
+        .run()
+        .unwrap()
+}
+
+#[test]
+fn a_silent_stdin_keeps_nobody() {
+    let (wait, cat) = (fixture("command-wait.wat"), fixture("command-cat.wat"));
+    let (wait, cat) = (wait.to_str().unwrap(), cat.to_str().unwrap());
+    // Its module has ended while the process is still within a read.
+    check(&with_a_silent_stdin(&[wait]), 1, "", "");
+    let error = "the call exceeded its time limit of 100ms (flag `--callTimeout`)";
+    check_error(&with_a_silent_stdin(&[cat, "--callTimeout=100ms"]), 1, error);
+    check_error(&with_a_silent_stdin(&[wait, "an hour", "--callTimeout=100ms"]), 1, error);
+}
+
+#[test]
+fn something_to_read_ends_a_wait() {
+    for stdin in ["typed", ""] {
+        check(&capsule().arg(fixture("command-wait.wat")).arg("an hour").stdin(stdin).run().unwrap(), 2, "", "");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, SystemTime};
 
+use super::interface::types::{Errno, Filestat, Filetype, Fstflags, Timestamp};
 use cap_primitives::fs::{FileType, Metadata, SystemTimeSpec};
-use wasmtime_wasi::p1::types::{Errno, Filestat, Filetype, Fstflags, Timestamp};
 
 use crate::files::identity;
 

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use wasmtime_wasi::p1::types::{Errno, Fd};
-
+use super::interface::types::{Errno, Fd};
 use crate::files::Tracked;
 use crate::host::CountedFile;
 use crate::output::Stream;

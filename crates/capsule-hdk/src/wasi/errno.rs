@@ -2,8 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use wasmtime_wasi::p1::types::Errno;
-
+use super::interface::types::Errno;
 use crate::files::FileError;
 
 /// The number for an error of the system; what has none of its own is `io`.

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use super::interface::types::Filetype;
 use cap_primitives::fs::{self, Metadata};
-use wasmtime_wasi::p1::types::Filetype;
 
 use super::attributes;
 

@@ -1,135 +1,32 @@
-//! The functions of preview 1.
-//!
-//! Long because it is a table: one short function for each of the forty-five.
+//! The functions of preview 1: one short function for each of the forty-five.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use cap_primitives::ambient_authority;
 use cap_primitives::fs::{self, FollowSymlinks, Metadata, SystemTimeSpec};
-use wasmtime_wasi::p1::types::{
+use wiggle::{GuestMemory, GuestPtr};
+
+use super::descriptors::{Descriptor, Folder, OpenFile};
+use super::folders::{follow, path};
+use super::interface::types::{
     self, Advice, CiovecArray, Clockid, Dircookie, Errno, Event, Exitcode, Fd, Fdflags, Fdstat, Filedelta, Filesize,
     Filestat, Filetype, Fstflags, IovecArray, Lookupflags, Oflags, Prestat, PrestatDir, Riflags, Rights, Roflags,
     Sdflags, Siflags, Signal, Size, Subscription, Timestamp, Whence,
 };
-use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
-use wiggle::{GuestMemory, GuestPtr};
-
-use super::descriptors::{Descriptor, Folder, OpenFile};
+use super::interface::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use super::streams::{At, length};
-use super::{Wasi, attributes, errno, listing};
+use super::{Wasi, attributes, clocks, listing, rights, texts};
 use crate::files::{self, How, Opened};
+use crate::instance::Exit;
 use crate::limits::Limit;
 
 type Result<T> = std::result::Result<T, types::Error>;
 
-/// The longest path in bytes.
-const MAX_PATH: u32 = 4096;
-
-impl Wasi {
-    /// An open folder.
-    async fn folder(&mut self, fd: Fd) -> Result<Folder> {
-        let number = match self.descriptors.get(fd)? {
-            Descriptor::Folder(folder) => return Ok(folder.clone()),
-            Descriptor::Given(number, Some(handle)) => return Ok(self.given(*number, handle.clone())),
-            Descriptor::Given(number, None) => *number,
-            Descriptor::File(_) => return Err(Errno::Notdir.into()),
-            Descriptor::Stdin | Descriptor::Output(_) => return Err(Errno::Badf.into()),
-        };
-        let host = self.surroundings.capabilities.folders[number].host.clone();
-        let opened = self.on_a_thread(move || fs::open_ambient_dir(&host, ambient_authority())).await?;
-        let handle = Arc::new(opened.map_err(|error| errno::of(&error))?);
-        *self.descriptors.get_mut(fd)? = Descriptor::Given(number, Some(handle.clone()));
-        Ok(self.given(number, handle))
-    }
-
-    fn given(&self, number: usize, handle: Arc<std::fs::File>) -> Folder {
-        Folder { handle, read_only: self.surroundings.capabilities.folders[number].read_only, _counted: None }
-    }
-
-    /// An open folder in which something is to be changed.
-    async fn changing(&mut self, fd: Fd) -> Result<Folder> {
-        let folder = self.folder(fd).await?;
-        if folder.read_only { Err(Errno::Perm.into()) } else { Ok(folder) }
-    }
-
-    /// The name of a folder that the function was given.
-    fn name_of_given(&self, fd: Fd) -> Option<&str> {
-        match self.descriptors.get(fd) {
-            Ok(Descriptor::Given(number, _)) => Some(&self.surroundings.capabilities.folders[*number].guest),
-            _ => None,
-        }
-    }
-
-    /// Does something with a file's handle on a thread for it.
-    async fn with_file<T: Send + 'static>(
-        &mut self,
-        fd: Fd,
-        work: impl FnOnce(&std::fs::File) -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let file = self.descriptors.file(fd)?.file.clone();
-        let done = self.on_a_thread(move || work(file.file())).await?;
-        Ok(done.map_err(|error| errno::of(&error))?)
-    }
-
-    /// Does something in a folder on a thread for it.
-    async fn in_folder<T: Send + 'static>(
-        &mut self,
-        folder: Folder,
-        path: PathBuf,
-        work: impl FnOnce(&std::fs::File, &Path) -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let done = self.on_a_thread(move || work(&folder.handle, &path)).await?;
-        Ok(done.map_err(|error| errno::of(&error))?)
-    }
-}
-
-/// A path from the guest's memory.
-fn path(memory: &GuestMemory<'_>, text: GuestPtr<str>) -> Result<PathBuf> {
-    if text.len() > MAX_PATH {
-        return Err(Errno::Nametoolong.into());
-    }
-    Ok(memory.as_cow_str(text)?.into_owned().into())
-}
-
-fn follow(flags: Lookupflags) -> FollowSymlinks {
-    if flags.contains(Lookupflags::SYMLINK_FOLLOW) { FollowSymlinks::Yes } else { FollowSymlinks::No }
-}
-
-/// Writes texts one after the other, each with a zero byte behind it, and where each begins.
-fn write_texts<'t>(
-    memory: &mut GuestMemory<'_>,
-    texts: impl Iterator<Item = [&'t str; 3]>,
-    mut pointers: GuestPtr<GuestPtr<u8>>,
-    mut buffer: GuestPtr<u8>,
-) -> Result<()> {
-    for text in texts {
-        memory.write(pointers, buffer)?;
-        pointers = pointers.add(1)?;
-        for bytes in text.iter().map(|part| part.as_bytes()).chain([&[0][..]]) {
-            let length = Size::try_from(bytes.len())?;
-            memory.copy_from_slice(bytes, buffer.as_array(length))?;
-            buffer = buffer.add(length)?;
-        }
-    }
-    Ok(())
-}
-
-fn sizes<'t>(texts: impl Iterator<Item = [&'t str; 3]>) -> Result<(Size, Size)> {
-    let (mut count, mut bytes) = (0_usize, 0_usize);
-    for text in texts {
-        count += 1;
-        bytes += text.iter().map(|part| part.len()).sum::<usize>() + 1;
-    }
-    Ok((Size::try_from(count)?, Size::try_from(bytes)?))
-}
+/// Exit codes from here on belong to shells.
+const FIRST_OF_SHELLS: i32 = 126;
 
 impl WasiSnapshotPreview1 for Wasi {
-    fn set_hostcall_fuel(&mut self, fuel: usize) {
-        self.fuel = fuel;
-    }
-
     fn args_get(
         &mut self,
         memory: &mut GuestMemory<'_>,
@@ -137,11 +34,11 @@ impl WasiSnapshotPreview1 for Wasi {
         buffer: GuestPtr<u8>,
     ) -> Result<()> {
         let arguments = &self.surroundings.capabilities.arguments;
-        write_texts(memory, arguments.iter().map(|argument| [argument.as_str(), "", ""]), pointers, buffer)
+        texts::write(memory, arguments.iter().map(|argument| [argument.as_str(), "", ""]), pointers, buffer)
     }
 
     fn args_sizes_get(&mut self, _: &mut GuestMemory<'_>) -> Result<(Size, Size)> {
-        sizes(self.surroundings.capabilities.arguments.iter().map(|argument| [argument.as_str(), "", ""]))
+        texts::sizes(self.surroundings.capabilities.arguments.iter().map(|argument| [argument.as_str(), "", ""]))
     }
 
     fn environ_get(
@@ -151,20 +48,20 @@ impl WasiSnapshotPreview1 for Wasi {
         buffer: GuestPtr<u8>,
     ) -> Result<()> {
         let environment = &self.surroundings.capabilities.environment;
-        write_texts(memory, environment.iter().map(|(name, value)| [name.as_str(), "=", value]), pointers, buffer)
+        texts::write(memory, environment.iter().map(|(name, value)| [name.as_str(), "=", value]), pointers, buffer)
     }
 
     fn environ_sizes_get(&mut self, _: &mut GuestMemory<'_>) -> Result<(Size, Size)> {
         let environment = &self.surroundings.capabilities.environment;
-        sizes(environment.iter().map(|(name, value)| [name.as_str(), "=", value]))
+        texts::sizes(environment.iter().map(|(name, value)| [name.as_str(), "=", value]))
     }
 
-    fn clock_res_get(&mut self, memory: &mut GuestMemory<'_>, id: Clockid) -> Result<Timestamp> {
-        self.engine().clock_res_get(memory, id)
+    fn clock_res_get(&mut self, _: &mut GuestMemory<'_>, id: Clockid) -> Result<Timestamp> {
+        Ok(clocks::resolution(id)?)
     }
 
-    fn clock_time_get(&mut self, memory: &mut GuestMemory<'_>, id: Clockid, precision: Timestamp) -> Result<Timestamp> {
-        self.engine().clock_time_get(memory, id, precision)
+    fn clock_time_get(&mut self, _: &mut GuestMemory<'_>, id: Clockid, _: Timestamp) -> Result<Timestamp> {
+        Ok(self.clocks.now(id)?)
     }
 
     async fn fd_advise(&mut self, _: &mut GuestMemory<'_>, fd: Fd, _: Filesize, _: Filesize, _: Advice) -> Result<()> {
@@ -198,8 +95,8 @@ impl WasiSnapshotPreview1 for Wasi {
             Descriptor::Stdin => stat(Filetype::Unknown, Fdflags::empty(), Rights::FD_READ),
             Descriptor::Output(_) => stat(Filetype::Unknown, Fdflags::empty(), Rights::FD_WRITE),
             Descriptor::Given(..) => Fdstat {
-                fs_rights_inheriting: OF_A_GIVEN_FOLDER | OF_A_FILE,
-                ..stat(Filetype::Directory, Fdflags::empty(), OF_A_GIVEN_FOLDER)
+                fs_rights_inheriting: rights::OF_A_GIVEN_FOLDER | rights::OF_A_FILE,
+                ..stat(Filetype::Directory, Fdflags::empty(), rights::OF_A_GIVEN_FOLDER)
             },
             Descriptor::Folder(folder) => {
                 let mut rights = Rights::all();
@@ -578,8 +475,11 @@ impl WasiSnapshotPreview1 for Wasi {
         self.wait(memory, subscriptions, events, count).await
     }
 
-    fn proc_exit(&mut self, memory: &mut GuestMemory<'_>, code: Exitcode) -> wasmtime::Error {
-        self.engine().proc_exit(memory, code)
+    fn proc_exit(&mut self, _: &mut GuestMemory<'_>, code: Exitcode) -> wasmtime::Error {
+        match i32::try_from(code) {
+            Ok(code @ 0..FIRST_OF_SHELLS) => Exit(code).into(),
+            _ => wasmtime::format_err!("exit with invalid exit status outside of [0..{FIRST_OF_SHELLS})"),
+        }
     }
 
     fn proc_raise(&mut self, _: &mut GuestMemory<'_>, _: Signal) -> Result<()> {
@@ -615,38 +515,6 @@ impl WasiSnapshotPreview1 for Wasi {
         Err(Errno::Notsock.into())
     }
 }
-
-/// What the C libraries of guests expect a folder to allow that they were given.
-const OF_A_GIVEN_FOLDER: Rights = Rights::PATH_CREATE_DIRECTORY
-    .union(Rights::PATH_CREATE_FILE)
-    .union(Rights::PATH_LINK_SOURCE)
-    .union(Rights::PATH_LINK_TARGET)
-    .union(Rights::PATH_OPEN)
-    .union(Rights::FD_READDIR)
-    .union(Rights::PATH_READLINK)
-    .union(Rights::PATH_RENAME_SOURCE)
-    .union(Rights::PATH_RENAME_TARGET)
-    .union(Rights::PATH_SYMLINK)
-    .union(Rights::PATH_REMOVE_DIRECTORY)
-    .union(Rights::PATH_UNLINK_FILE)
-    .union(Rights::PATH_FILESTAT_GET)
-    .union(Rights::PATH_FILESTAT_SET_TIMES)
-    .union(Rights::FD_FILESTAT_GET)
-    .union(Rights::FD_FILESTAT_SET_TIMES);
-/// And what is opened in it.
-const OF_A_FILE: Rights = Rights::FD_DATASYNC
-    .union(Rights::FD_READ)
-    .union(Rights::FD_SEEK)
-    .union(Rights::FD_FDSTAT_SET_FLAGS)
-    .union(Rights::FD_SYNC)
-    .union(Rights::FD_TELL)
-    .union(Rights::FD_WRITE)
-    .union(Rights::FD_ADVISE)
-    .union(Rights::FD_ALLOCATE)
-    .union(Rights::FD_FILESTAT_GET)
-    .union(Rights::FD_FILESTAT_SET_SIZE)
-    .union(Rights::FD_FILESTAT_SET_TIMES)
-    .union(Rights::POLL_FD_READWRITE);
 
 /// A time as the standard library takes it.
 fn absolute(time: SystemTimeSpec) -> SystemTime {

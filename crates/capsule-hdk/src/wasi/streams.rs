@@ -1,15 +1,12 @@
-//! Reading, writing and waiting: standard streams and files.
+//! Reading and writing: standard streams and files.
 //!
 //! A call moves at most a piece and says how much, as any call of a system may: what the host copies at once is bounded.
 
-use wasmtime_wasi::p1::types::{
-    self, CiovecArray, Errno, Event, EventFdReadwrite, Eventrwflags, Eventtype, Fd, IovecArray, Size, Subscription,
-    SubscriptionU,
-};
-use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
-use wiggle::{GuestMemory, GuestPtr};
+use wiggle::GuestMemory;
 
 use super::descriptors::Descriptor;
+use super::interface::types::{self, CiovecArray, Errno, Fd, IovecArray, Size};
+use super::stdin::Stdin;
 use super::{Wasi, errno};
 use crate::files::{FileError, Tracked};
 use crate::limits::Limit;
@@ -17,19 +14,12 @@ use crate::output::Stream;
 
 type Result<T> = std::result::Result<T, types::Error>;
 
-/// The standard streams as the engine numbers them.
-const STDIN: u32 = 0;
-const STDOUT: u32 = 1;
-const STDERR: u32 = 2;
-
 /// Bytes of a file that one call reads or writes at most.
 const FILE_PIECE: usize = 1 << 20;
 /// Printed bytes that one call takes at most.
 const OUTPUT_PIECE: usize = 64 << 10;
 /// Buffers that one call looks at.
 const MAX_BUFFERS: usize = 64;
-/// What one call may wait for at once.
-const MAX_SUBSCRIPTIONS: Size = 1024;
 
 /// Where a file is read or written.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +89,7 @@ impl Wasi {
     ) -> Result<Size> {
         match (self.descriptors.get(fd)?, at) {
             (Descriptor::Stdin, At::Cursor) if self.surroundings.capabilities.stdin => {
-                self.engine().fd_read(memory, STDIN.into(), buffers).await
+                read_stdin(memory, buffers).await
             }
             (Descriptor::Stdin, At::Cursor) => Ok(0),
             (Descriptor::Stdin, At::Position(_)) => Err(Errno::Spipe.into()),
@@ -124,44 +114,6 @@ impl Wasi {
         }
     }
 
-    /// Waits for one of several things. Files are always ready.
-    pub(super) async fn wait(
-        &mut self,
-        memory: &mut GuestMemory<'_>,
-        subscriptions: GuestPtr<Subscription>,
-        events: GuestPtr<Event>,
-        count: Size,
-    ) -> Result<Size> {
-        if count == 0 || count > MAX_SUBSCRIPTIONS {
-            return Err(Errno::Inval.into());
-        }
-        let mut ready = Vec::new();
-        for subscription in subscriptions.as_array(count).iter() {
-            let Subscription { userdata, u } = memory.read(subscription?)?;
-            let (fd, type_) = match u {
-                SubscriptionU::Clock(_) => continue,
-                SubscriptionU::FdRead(wanted) => (wanted.file_descriptor, Eventtype::FdRead),
-                SubscriptionU::FdWrite(wanted) => (wanted.file_descriptor, Eventtype::FdWrite),
-            };
-            match (self.descriptors.get(fd)?, type_, u32::from(fd)) {
-                (Descriptor::File(_), ..) => ready.push(event(userdata, type_)),
-                // The engine knows them by these numbers.
-                (Descriptor::Stdin, Eventtype::FdRead, STDIN)
-                | (Descriptor::Output(Stream::Stdout), Eventtype::FdWrite, STDOUT)
-                | (Descriptor::Output(Stream::Stderr), Eventtype::FdWrite, STDERR) => {}
-                _ => return Err(Errno::Badf.into()),
-            }
-        }
-        if ready.is_empty() {
-            return self.engine().poll_oneoff(memory, subscriptions, events, count).await;
-        }
-        let written = Size::try_from(ready.len())?;
-        for (place, event) in events.as_array(written).iter().zip(ready) {
-            memory.write(place?, event)?;
-        }
-        Ok(written)
-    }
-
     /// Does what blocks on a thread for it.
     pub(super) async fn on_a_thread<T: Send + 'static>(
         &mut self,
@@ -184,9 +136,24 @@ impl Wasi {
     }
 }
 
-fn event(userdata: u64, type_: Eventtype) -> Event {
-    let fd_readwrite = EventFdReadwrite { nbytes: 1, flags: Eventrwflags::empty() };
-    Event { userdata, error: Errno::Success, type_, fd_readwrite }
+/// Reads what there is into the first buffer that has room, and waits until there is something.
+async fn read_stdin(memory: &mut GuestMemory<'_>, buffers: IovecArray) -> Result<Size> {
+    let mut found = None;
+    for buffer in buffers.iter().take(MAX_BUFFERS) {
+        let buffer = memory.read(buffer?)?;
+        if buffer.buf_len > 0 {
+            found = Some(buffer);
+            break;
+        }
+    }
+    let Some(buffer) = found else {
+        Stdin::of_process().ready().await;
+        return Err(Errno::Intr.into());
+    };
+    let bytes = Stdin::of_process().read(buffer.buf_len as usize).await.map_err(|error| errno::of(&error))?;
+    let length = Size::try_from(bytes.len())?;
+    memory.copy_from_slice(&bytes, buffer.buf.as_array(length))?;
+    Ok(length)
 }
 
 /// A copy of what is to be written, a piece at most.

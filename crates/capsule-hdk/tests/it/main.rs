@@ -14,3 +14,4 @@ mod recycling;
 mod shares;
 mod slices;
 mod support;
+mod wasi;
