@@ -74,7 +74,7 @@ async fn work(parsed: &Parsed, config: &Config) -> anyhow::Result<ExitCode> {
 async fn module(parsed: &Parsed, config: &Config, terminal: &Arc<Terminal>) -> anyhow::Result<u8> {
     capsule_cmd::download::install_crypto_provider();
     let ceiling = capsule_runner::ceiling(&config.limits);
-    let runner = Runner::new(parsed, &config.limits, &ceiling, Mode::Once)?;
+    let runner = Runner::new(parsed, &config.limits, &ceiling, Mode::Once, usize::MAX)?;
     let module = runner.load(&config.source).await?;
     // Modules of 2022 have no handler of today's names either; as functions they are refused with the reason.
     if module.is_plain_command() && !module.exports(names::CALL_HANDLE_HTTP_2022) {

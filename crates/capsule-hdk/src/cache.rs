@@ -6,7 +6,8 @@
 //! renamed in, never rewritten. One is used only when the descriptor that is then mapped is a regular file, belongs to the runner's
 //! own user, can be written by nobody else, and matches its trailer; anything else is removed and compiled anew. What a runner
 //! that was killed left half written is removed by one that starts an hour later. The folder has mode 0700: native code is
-//! loaded from it.
+//! loaded from it. One that others may enter is taken over only when it is empty. Who can write there as the runner's own user needs
+//! no key to forge a trailer: it guards against damage, the folder against others.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -23,8 +24,8 @@ const VERSIONS: &[u8] = b"capsule";
 /// Why a file of another version is not used; nothing to worry about.
 const OTHER_VERSION: &str = "another version of the runner wrote it";
 const TRAILER: usize = MAGIC.len() + blake3::OUT_LEN;
-/// What the names of files end with that are being written.
-const HALF_WRITTEN: &str = ".tmp";
+/// How the names of files begin and end that are being written.
+const HALF_WRITTEN: (&str, &str) = (".capsule-", ".tmp");
 /// The age at which such a file is nobody's any more: writing one takes milliseconds.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -106,7 +107,7 @@ impl CompileCache {
 
     /// Under a name that nobody else has, whichever processes, containers and machines share the folder; mode 0600.
     fn write(&self, name: &str, image: &[u8]) -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().suffix(HALF_WRITTEN).tempfile_in(&self.folder)?;
+        let mut file = tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(&self.folder)?;
         file.write_all(image)?;
         file.write_all(MAGIC)?;
         file.write_all(checksum(image, name).as_bytes())?;
@@ -123,9 +124,12 @@ fn checksum(image: &[u8], name: &str) -> blake3::Hash {
 /// Removes files that were being written when their runner ended. What cannot be removed stays.
 fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in
-        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().ends_with(HALF_WRITTEN.as_bytes()))
-    {
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if !name.starts_with(HALF_WRITTEN.0.as_bytes()) || !name.ends_with(HALF_WRITTEN.1.as_bytes()) {
+            continue;
+        }
         let modified = entry.metadata().and_then(|meta| meta.modified());
         if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
             let _ = fs::remove_file(entry.path());
@@ -197,7 +201,13 @@ fn make_private(folder: &Path, meta: &fs::Metadata) -> std::io::Result<()> {
     if meta.uid() != user {
         return Err(std::io::Error::other(format!("it belongs to user {}, this is user {user}", meta.uid())));
     }
-    if meta.permissions().mode() & 0o077 != 0 {
+    if meta.permissions().mode() & 0o1077 != 0 {
+        // One that others use too is not taken away from them.
+        if fs::read_dir(folder)?.next().is_some() {
+            let mode = meta.permissions().mode() & 0o7777;
+            let text = format!("others may enter it (mode {mode:o}), and it is not empty; `chmod 700` it if it is this runner's");
+            return Err(std::io::Error::other(text));
+        }
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())

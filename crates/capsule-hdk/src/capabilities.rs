@@ -43,7 +43,8 @@ impl Capabilities {
 /// A folder of the host as the guest sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
-    /// The folder on the host.
+    /// The folder on the host, by a path without symbolic links: one is not followed, so that nobody who may write to a folder
+    /// around this one can put one there. A runner resolves what its operator names.
     pub host: PathBuf,
     /// Its path in the guest, e.g. `.` or `/data`.
     pub guest: String,

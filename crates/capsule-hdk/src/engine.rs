@@ -13,6 +13,7 @@ use crate::cache::CompileCache;
 use crate::ceiling::Ceiling;
 use crate::compiler::{CompileQueue, Compiler};
 use crate::error::{LoadError, LoadErrorKind};
+use crate::files::OpenFiles;
 use crate::instance::Instance;
 use crate::reaper::Reaper;
 use crate::slices::LongPool;
@@ -79,6 +80,9 @@ pub struct EngineConfig {
     pub max_module: usize,
     /// Functions of a module. Default 100,000.
     pub max_functions: usize,
+    /// Files and folders that the instances of all functions may have open together; where these share, no function has more
+    /// than are left for the others. Default: without a limit.
+    pub max_files: usize,
     /// Who compiles modules. Default: this process.
     pub compiler: Compiler,
 }
@@ -94,6 +98,7 @@ impl Default for EngineConfig {
             ceiling: Ceiling::default(),
             max_module: 64 << 20,
             max_functions: 100_000,
+            max_files: usize::MAX,
             compiler: Compiler::default(),
         }
     }
@@ -121,6 +126,7 @@ struct Shared {
     /// Slots of all functions in which there is an instance, or one is being made. Counted only where functions share.
     slots: AtomicUsize,
     spare_stacks: Arc<AtomicUsize>,
+    open_files: Arc<OpenFiles>,
 }
 
 impl Engine {
@@ -173,6 +179,7 @@ impl Engine {
                 fair: config.fair,
                 slots: AtomicUsize::new(0),
                 spare_stacks: Arc::new(AtomicUsize::new(SPARE_STACKS)),
+                open_files: OpenFiles::new(config.max_files, config.fair),
                 pooled,
                 on_demand,
             }),
@@ -251,6 +258,11 @@ impl Engine {
         if self.shared.fair {
             self.shared.slots.fetch_sub(count, Relaxed);
         }
+    }
+
+    /// Files that all functions have open.
+    pub(crate) fn open_files(&self) -> &Arc<OpenFiles> {
+        &self.shared.open_files
     }
 
     /// Stacks for deep calls within calls that are free.

@@ -10,8 +10,13 @@
 //! Everything here but [`Blocking::run`] blocks.
 
 mod blocking;
+mod closing;
 mod disk;
+mod known;
+mod lent;
 mod place;
+mod share;
+mod times;
 mod whole;
 
 use std::fs::File;
@@ -22,9 +27,14 @@ use std::sync::Arc;
 use cap_primitives::fs::{self, DirOptions, FollowSymlinks, Metadata, MetadataExt as _, OpenOptions};
 
 pub use blocking::Blocking;
+pub(crate) use closing::Closing;
 pub use disk::DiskUse;
 pub(crate) use disk::{Disk, Tracked};
+use known::{Hold, Left};
+pub(crate) use lent::open_lent;
 pub(crate) use place::Place;
+pub(crate) use share::{CountedFile, FileShare, OpenFiles, TooMany};
+pub(crate) use times::{set_times, times};
 
 /// What a file or folder takes beside its bytes, so that many empty ones are no way around the limit.
 const ENTRY: u64 = 4096;
@@ -81,8 +91,39 @@ pub(crate) fn open(disk: &Arc<Disk>, folder: &File, path: &Path, how: How) -> Re
     };
     let opened = match first {
         Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound && how.create && !how.exclusive => {
-            made(disk, || open_there(folder, path, how, true))?
+            made(disk, || open_there(folder, path, how, true))
         }
+        opened => opened,
+    };
+    let (opened, found) = regular(opened, folder, path, how)?;
+    if found.is_dir() {
+        return Ok(Opened::Folder(opened));
+    }
+    if how.folder {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
+    }
+    // One that has lost its name since is as good as not found.
+    let hold = Hold::new(disk, opened, &found)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let file = Tracked::new(hold);
+    if how.truncate {
+        file.set_len(0)?;
+    }
+    Ok(Opened::File(file))
+}
+
+/// Opens what is there and is a regular file or a folder, for what counts nothing.
+fn open_regular(folder: &File, path: &Path, how: How) -> Result<(File, Metadata), FileError> {
+    regular(open_there(folder, path, how, false).map_err(FileError::Io), folder, path, how)
+}
+
+/// What was opened, if it is a regular file or a folder.
+fn regular(
+    opened: Result<File, FileError>,
+    folder: &File,
+    path: &Path,
+    how: How,
+) -> Result<(File, Metadata), FileError> {
+    let opened = match opened {
         Err(FileError::Io(error)) => {
             // A pipe without a reader, a socket: the error's own text would say little.
             let follow = if how.follow { FollowSymlinks::Yes } else { FollowSymlinks::No };
@@ -98,17 +139,7 @@ pub(crate) fn open(disk: &Arc<Disk>, folder: &File, path: &Path, how: How) -> Re
     if !found.is_file() && !found.is_dir() || is_of_processes(&opened) {
         return Err(FileError::Special);
     }
-    if found.is_dir() {
-        return Ok(Opened::Folder(opened));
-    }
-    if how.folder {
-        return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
-    }
-    if how.truncate && found.len() > 0 {
-        opened.set_len(0)?;
-        disk.give_back(found.len());
-    }
-    Ok(Opened::File(Tracked::new(disk, opened, &found)))
+    Ok((opened, found))
 }
 
 /// Makes something that takes room of its own, or counts nothing.
@@ -189,12 +220,13 @@ pub(crate) fn hard_link(disk: &Disk, from: (&File, &Path), to: (&File, &Path)) -
 }
 
 /// Takes a file or a symbolic link away.
-pub(crate) fn remove_file(disk: &Disk, folder: &File, path: &Path) -> io::Result<()> {
+pub(crate) fn remove_file(disk: &Arc<Disk>, folder: &File, path: &Path) -> io::Result<()> {
     let _turn = disk.turn();
-    let held = hold(folder, path);
+    let held = hold(disk, folder, path);
     fs::remove_file(folder, path)?;
-    disk.give_back(ENTRY);
-    disk.gone(held.as_ref());
+    if held.is_some_and(|held| held.lost_a_name() != Left::Nobody) || !KNOWN_BY_HANDLES {
+        disk.give_back(ENTRY);
+    }
     Ok(())
 }
 
@@ -207,29 +239,34 @@ pub(crate) fn remove_folder(disk: &Disk, folder: &File, path: &Path) -> io::Resu
 }
 
 /// Gives something another name; a file that has this name is replaced.
-pub(crate) fn rename(disk: &Disk, from: (&File, &Path), to: (&File, &Path)) -> io::Result<()> {
+pub(crate) fn rename(disk: &Arc<Disk>, from: (&File, &Path), to: (&File, &Path)) -> io::Result<()> {
     let _turn = disk.turn();
-    let replaced = hold(to.0, to.1);
+    let replaced = hold(disk, to.0, to.1);
     fs::rename(from.0, from.1, to.0, to.1)?;
-    if disk.gone(replaced.as_ref()) {
+    if replaced.is_some_and(|replaced| replaced.lost_a_name() == Left::Nothing) {
         disk.give_back(ENTRY);
     }
     Ok(())
 }
 
-/// A handle by which a file is known after it has lost its name. It neither reads nor waits.
+/// Whether a file that is about to lose its name is held.
+const KNOWN_BY_HANDLES: bool = cfg!(target_os = "linux");
+
+/// Holds a file by a handle that neither reads nor waits, so that it is known after it has lost its name.
 #[cfg(target_os = "linux")]
-fn hold(folder: &File, path: &Path) -> Option<File> {
+fn hold(disk: &Arc<Disk>, folder: &File, path: &Path) -> Option<Hold> {
     use cap_primitives::fs::OpenOptionsExt as _;
     use rustix::fs::OFlags;
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::PATH | OFlags::NOFOLLOW).bits().cast_signed());
-    fs::open(folder, path, &options).ok()
+    let file = fs::open(folder, path, &options).ok()?;
+    let found = Metadata::from_file(&file).ok()?;
+    Hold::new(disk, file, &found).ok()?
 }
 
 /// Elsewhere what is removed is not given back: the count errs on the side of the disk.
 #[cfg(not(target_os = "linux"))]
-fn hold(_: &File, _: &Path) -> Option<File> {
+fn hold(_: &Arc<Disk>, _: &File, _: &Path) -> Option<Hold> {
     None
 }
 
@@ -253,6 +290,7 @@ pub(crate) fn identity(found: &Metadata) -> (u64, u64) {
 #[cfg(target_os = "linux")]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use cap_primitives::ambient_authority;
 
@@ -347,6 +385,76 @@ mod tests {
         std::fs::write(room.path("theirs"), vec![0; 1 << 16]).unwrap();
         remove_file(&room.disk, &room.folder, Path::new("theirs")).unwrap();
         assert_eq!(room.disk.used(), 0);
+    }
+
+    /// Those who open a file, close it and take its name away at once: each byte is given back once.
+    #[test]
+    fn what_is_opened_while_it_is_removed_is_given_back_once() {
+        let (room, other) = (Room::new(1 << 30), Disk::new(DiskUse::default(), 1 << 30));
+        room.file("kept", NEW).unwrap().set_len(1 << 20).unwrap();
+        let open = |disk: &Arc<Disk>, how: How| open(disk, &room.folder, Path::new("a"), how);
+        // It goes on until those who read have often found the file, and often not.
+        let (found, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for disk in [&room.disk, &room.disk, &other] {
+                scope.spawn(|| {
+                    while found.load(Relaxed) < 2000 || missed.load(Relaxed) < 2000 {
+                        match open(disk, READ) {
+                            Ok(_) => found.fetch_add(1, Relaxed),
+                            Err(_) => missed.fetch_add(1, Relaxed),
+                        };
+                    }
+                });
+            }
+            while found.load(Relaxed) < 2000 || missed.load(Relaxed) < 2000 {
+                let Ok(Opened::File(file)) = open(&room.disk, NEW) else { panic!("it cannot be made") };
+                file.set_len(1000).unwrap();
+                drop(file);
+                remove_file(&room.disk, &room.folder, Path::new("a")).unwrap();
+            }
+        });
+        assert_eq!(room.disk.used(), ENTRY + (1 << 20));
+    }
+
+    #[test]
+    fn functions_that_share_a_folder_are_given_back_what_is_their_own() {
+        let (room, other) = (Room::new(1 << 20), Disk::new(DiskUse::default(), 1 << 20));
+        let theirs = |name: &str, how| match open(&other, &room.folder, Path::new(name), how).unwrap() {
+            Opened::File(file) => file,
+            Opened::Folder(_) => panic!("{name} is a folder"),
+        };
+        theirs("theirs", NEW).set_len(2000).unwrap();
+        room.file("ours", NEW).unwrap().set_len(1000).unwrap();
+        // One holds what the other one removes.
+        let held = theirs("ours", READ);
+        remove_file(&room.disk, &room.folder, Path::new("ours")).unwrap();
+        assert_eq!((room.disk.used(), other.used()), (1000, ENTRY + 2000), "it takes its room");
+        drop(held);
+        assert_eq!((room.disk.used(), other.used()), (0, ENTRY + 2000));
+        // One of them makes it shorter, whoever does.
+        theirs("theirs", NEW).set_len(500).unwrap();
+        assert_eq!(room.file("theirs", How { truncate: true, ..NEW }).unwrap().len().unwrap(), 0);
+        assert_eq!((room.disk.used(), other.used()), (0, ENTRY + 500));
+        // What had lost its name before it was held is nobody's credit.
+        let file = open_there(&room.folder, Path::new("theirs"), READ, false).unwrap();
+        let found = Metadata::from_file(&file).unwrap();
+        std::fs::remove_file(room.path("theirs")).unwrap();
+        assert!(Hold::new(&other, file, &found).unwrap().is_none());
+    }
+
+    /// To close the last handle of a large file takes long.
+    #[tokio::test]
+    async fn a_file_is_closed_on_a_thread_for_that() {
+        let room = Room::new(1 << 20);
+        let file = room.file("a", NEW).unwrap();
+        file.set_len(1000).unwrap();
+        let file = Closing::new(file, &Blocking::new(tokio::runtime::Handle::current()));
+        remove_file(&room.disk, &room.folder, Path::new("a")).unwrap();
+        drop(file);
+        assert_eq!(room.disk.used(), 1000, "it is not closed by whoever drops it");
+        while room.disk.used() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
 use capsule_abi::names;
@@ -27,7 +27,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::capabilities::Capabilities;
-use crate::files::{Blocking, Disk};
+use crate::files::{Blocking, CountedFile, Disk, FileShare};
 use crate::held::{Held, HostMemory};
 use crate::limits::{Limit, Limits};
 use crate::output::{OutputBuffer, Stream};
@@ -257,6 +257,8 @@ pub(crate) struct Surroundings {
     /// The function's share of the threads for work that blocks.
     pub(crate) blocking: Blocking,
     pub(crate) disk: Arc<Disk>,
+    /// The function's share of the files that may be open.
+    pub(crate) files: Arc<FileShare>,
     pub(crate) stacks: SpareStacks,
 }
 
@@ -330,10 +332,9 @@ impl HostContext {
 
     /// Counts a file that a host function opens, until the answer is dropped.
     pub(crate) fn count_file(&self) -> Result<CountedFile, String> {
-        let limit = self.limits().files;
-        CountedFile::new(&self.open_files, limit).ok_or_else(|| {
+        CountedFile::new(&self.open_files, self.limits().files, &self.surroundings.files).map_err(|full| {
             self.hit(Limit::Files);
-            format!("{limit} files are open (flag `--maxFiles`)")
+            full.to_string()
         })
     }
 
@@ -344,24 +345,6 @@ impl HostContext {
     /// Prints on behalf of the guest: `parts` one after the other, with the guest's own lines and in their order.
     pub fn print(&self, stream: Stream, parts: &[&[u8]]) {
         self.output.write(stream, parts);
-    }
-}
-
-/// A file among those that an instance has open.
-#[derive(Debug)]
-pub(crate) struct CountedFile(Arc<AtomicUsize>);
-
-impl CountedFile {
-    /// None when there are as many already.
-    pub(crate) fn new(open: &Arc<AtomicUsize>, limit: usize) -> Option<CountedFile> {
-        let counted = open.fetch_update(Relaxed, Relaxed, |count| (count < limit).then_some(count + 1));
-        counted.ok().map(|_| CountedFile(Arc::clone(open)))
-    }
-}
-
-impl Drop for CountedFile {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::engine::Engine;
 use crate::error::{CallError, LoadError, LoadErrorKind};
 use crate::exports::Exports;
-use crate::files::{Blocking, Disk};
+use crate::files::{Blocking, Disk, FileShare, open_lent};
 use crate::function::FunctionConfig;
 use crate::held::HostMemory;
 use crate::host::Surroundings;
@@ -64,7 +64,7 @@ impl Template {
         }
         for folder in &config.capabilities.folders {
             let path = folder.host.display();
-            std::fs::read_dir(&folder.host).map_err(|error| {
+            open_lent(&folder.host).map_err(|error| {
                 LoadError::new(LoadErrorKind::Read, format!("cannot open folder `{path}`: {error} (flag `--dir`)"))
             })?;
         }
@@ -79,6 +79,7 @@ impl Template {
             host_memory: HostMemory::new(config.limits.host_memory, &counters),
             blocking: Blocking::new(io.clone()),
             disk: Disk::new(config.disk_use, config.limits.written),
+            files: FileShare::new(host.engine().open_files()),
             stacks: SpareStacks::new(host.engine().spare_stacks()),
             limits: config.limits,
             capabilities: config.capabilities.without_repeated_variables(),

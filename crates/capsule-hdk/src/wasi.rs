@@ -65,7 +65,7 @@ impl Wasi {
         Wasi {
             surroundings: Arc::clone(surroundings),
             output: Arc::clone(output),
-            descriptors: Descriptors::new(folders, open_files, surroundings.limits.files),
+            descriptors: Descriptors::new(folders, open_files, surroundings.limits.files, &surroundings.files),
             clocks: Clocks::new(),
             told: false,
         }

@@ -129,7 +129,7 @@ async fn start(
     ceiling: &Ceiling,
     output: Arc<ProcessOutput>,
 ) -> anyhow::Result<Function> {
-    let runner = Runner::new(parsed, &config.limits, ceiling, Mode::Server)?;
+    let runner = Runner::new(parsed, &config.limits, ceiling, Mode::Server, config.connections.files)?;
     started(&runner, config, source, config.private(parsed, None), output).await
 }
 

@@ -18,7 +18,7 @@ use capsule_hostfns::cache::Cache;
 use capsule_hostfns::http::HttpLimits;
 use capsule_hostfns::redis::{Redis, RedisSettings};
 
-use crate::folders::Private;
+use crate::folders::{Private, real};
 use crate::{environment, machine, settings};
 
 /// The first word by which a server recognises that it is to call [`capsule_hdk::compile_for_parent`] with the words that
@@ -115,13 +115,21 @@ pub struct Runner {
 
 impl Runner {
     /// Starts the engine and links the host functions. Within a tokio runtime. A program of a `mode` other than
-    /// [`Mode::Once`] looks for [`COMPILE_WORD`] before it does anything else.
+    /// [`Mode::Once`] looks for [`COMPILE_WORD`] before it does anything else. Of the descriptors of the process, modules have
+    /// `max_files` at most.
     ///
     /// # Errors
     /// When the machine does not give what the settings ask for.
-    pub fn new(parsed: &Parsed, limits: &Limits, ceiling: &Ceiling, mode: Mode) -> anyhow::Result<Runner> {
+    pub fn new(
+        parsed: &Parsed,
+        limits: &Limits,
+        ceiling: &Ceiling,
+        mode: Mode,
+        max_files: usize,
+    ) -> anyhow::Result<Runner> {
         let mut config = EngineConfig::default();
         config.ceiling = ceiling.clone();
+        config.max_files = max_files;
         config.compiler = compiler(limits, mode);
         config.max_module = settings::size(limits.max_module);
         if limits.max_module.is_none() {
@@ -197,6 +205,12 @@ impl Runner {
         config.contract = settings::contract(limits.instances);
         config.limits = settings::limits(limits);
         config.capabilities = settings::capabilities(capabilities, variables, arguments);
+        if hosted.is_none() {
+            // Its server has resolved the others, and knows which links nobody but the operator has made.
+            for folder in &mut config.capabilities.folders {
+                folder.host = real(&folder.host);
+            }
+        }
         config.output = output;
         config.buffering = buffering;
         if capabilities.default_folder {
@@ -216,7 +230,7 @@ impl Runner {
 fn withhold(capabilities: &mut capsule_hdk::Capabilities, private: &Private) {
     let found = capabilities.folders.iter().find_map(|folder| Some((folder, private.objection(&folder.host)?)));
     let Some((folder, objection)) = found else { return };
-    let path = crate::folders::real(&folder.host);
+    let path = real(&folder.host);
     let reason = format!("the current folder is not lent: `{}` {objection}; name it", path.display());
     tracing::info!("{reason} with `--dir` if the module may use it");
     capabilities.folders.clear();

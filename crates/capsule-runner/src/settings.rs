@@ -44,7 +44,7 @@ pub fn contract(instances: Instances) -> Contract {
     }
 }
 
-/// The capabilities of a module that its own operator runs.
+/// The capabilities of a module that its own operator runs. Who calls resolves links in the paths of folders.
 pub fn capabilities(given: &Given, environment: Vec<(String, String)>, arguments: Vec<String>) -> Capabilities {
     let folders = given
         .folders

@@ -13,13 +13,15 @@ const SHARE: usize = 32;
 #[derive(Clone)]
 pub struct Blocking {
     permits: Arc<Semaphore>,
+    /// For what computes rather than waits: one at a time.
+    alone: Arc<Semaphore>,
     runtime: Handle,
 }
 
 impl Blocking {
     /// A share of the threads of `runtime`.
     pub fn new(runtime: Handle) -> Blocking {
-        Blocking { permits: Arc::new(Semaphore::new(SHARE)), runtime }
+        Blocking { permits: Arc::new(Semaphore::new(SHARE)), alone: Arc::new(Semaphore::new(1)), runtime }
     }
 
     /// Runs `work` on a thread where it may block, when the function has one left; until then it waits.
@@ -43,6 +45,30 @@ impl Blocking {
         });
         task.await.map_err(|_| stopping())
     }
+
+    /// As [`Blocking::run`] for work that keeps a processor busy: a function has one such at a time, no more than a guest that
+    /// computes.
+    pub(crate) async fn run_alone<T, W>(&self, work: W) -> Result<T, String>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let turn = Arc::clone(&self.alone).acquire_owned().await;
+        self.run(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+    }
+
+    /// Runs `work` in its turn, and nobody waits for it.
+    pub(crate) fn later(&self, work: impl FnOnce() + Send + 'static) {
+        let blocking = self.clone();
+        self.runtime.spawn(async move {
+            // When the runner is being stopped, what belongs to the work is dropped where it is.
+            let _ = blocking.run(work).await;
+        });
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +76,29 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_computes_does_so_alone() {
+        let blocking = Blocking::new(Handle::current());
+        let (release, released) = mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let first = blocking.clone();
+        let first = tokio::spawn(async move {
+            let work = move || {
+                begun.send(()).unwrap();
+                released.recv()
+            };
+            first.run_alone(work).await
+        });
+        begins.await.unwrap();
+        let mut second = Box::pin(blocking.run_alone(|| 2));
+        let waits = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
+        assert!(waits.await && blocking.alone.available_permits() == 0);
+        assert_eq!(blocking.run(|| 3).await, Ok(3), "what waits for a disk goes on");
+        drop(release);
+        assert!(first.await.unwrap().is_ok());
+        assert_eq!(second.await, Ok(2));
+    }
 
     #[tokio::test]
     async fn a_function_holds_no_more_than_its_share() {

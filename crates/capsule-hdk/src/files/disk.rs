@@ -5,14 +5,13 @@
 //! keeps it. What others have made is no credit beyond zero. So whatever a guest does, in the end its folders hold at most
 //! the limit more than before.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cap_primitives::fs::Metadata;
-
-use super::{FileError, identity, links};
+use super::{CountedFile, FileError};
+use super::known::Hold;
 
 /// How much a function has made its folders grow, in bytes. Clones count together: a runner that stops and starts a function
 /// again gives it the same one.
@@ -23,22 +22,19 @@ pub struct DiskUse {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Held while a file is changed: two changes at once would both count from the same length.
+    /// Held while names are made or taken away: one of them at a time finds out what was there before.
     turn: Mutex<()>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    used: u64,
-    /// Open files by identity: one that has lost its name takes room until the last is closed.
-    open: HashMap<(u64, u64), usize>,
+    used: AtomicU64,
 }
 
 impl DiskUse {
     /// Bytes now.
     pub fn bytes(&self) -> u64 {
-        lock(&self.shared.state).used
+        self.shared.used.load(Relaxed)
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        let _ = self.shared.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
     }
 }
 
@@ -58,40 +54,23 @@ impl Disk {
         self.limit
     }
 
-    /// The right to change files of the function; one at a time.
+    pub(super) fn use_of(&self) -> &DiskUse {
+        &self.use_of
+    }
+
+    /// The right to make and take away names for the function; one at a time.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.use_of.shared.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.use_of.shared.state)
-    }
-
     /// Counts more bytes, when the limit allows it.
     pub(super) fn grow(&self, bytes: u64) -> bool {
-        let mut state = self.state();
-        let Some(grown) = state.used.checked_add(bytes).filter(|grown| *grown <= self.limit) else { return false };
-        state.used = grown;
-        true
+        let grown = |used: u64| used.checked_add(bytes).filter(|grown| *grown <= self.limit);
+        self.use_of.shared.used.fetch_update(Relaxed, Relaxed, grown).is_ok()
     }
 
     pub(super) fn give_back(&self, bytes: u64) {
-        let mut state = self.state();
-        state.used = state.used.saturating_sub(bytes);
-    }
-
-    /// A name of this file was taken away: gives its bytes back when it was the last and nobody has it open. True when it was
-    /// the last.
-    pub(super) fn gone(&self, file: Option<&File>) -> bool {
-        let Some(found) = file.and_then(|file| Metadata::from_file(file).ok()) else { return false };
-        let last = links(&found) == 0;
-        if last && found.is_file() {
-            let mut state = self.state();
-            if !state.open.contains_key(&identity(&found)) {
-                state.used = state.used.saturating_sub(found.len());
-            }
-        }
-        last
+        self.use_of.give_back(bytes);
     }
 
     #[cfg(test)]
@@ -100,94 +79,93 @@ impl Disk {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// An open regular file whose growth counts.
 #[derive(Debug)]
 pub(crate) struct Tracked {
-    file: File,
-    identity: (u64, u64),
-    disk: Arc<Disk>,
+    hold: Hold,
+    /// Given back when it is closed.
+    _counted: Option<CountedFile>,
 }
 
 impl Tracked {
-    pub(super) fn new(disk: &Arc<Disk>, file: File, found: &Metadata) -> Tracked {
-        let identity = identity(found);
-        *disk.state().open.entry(identity).or_insert(0) += 1;
-        Tracked { file, identity, disk: Arc::clone(disk) }
+    pub(super) fn new(hold: Hold) -> Tracked {
+        Tracked { hold, _counted: None }
+    }
+
+    /// The file with its place among those that are open.
+    pub(crate) fn counted(self, counted: CountedFile) -> Tracked {
+        Tracked { _counted: Some(counted), ..self }
     }
 
     pub(crate) fn file(&self) -> &File {
-        &self.file
+        self.hold.file()
     }
 
     pub(crate) fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file().metadata()?.len())
     }
 
     /// Reads at a position; fewer bytes than asked for at the end.
     pub(crate) fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         #[cfg(unix)]
-        return std::os::unix::fs::FileExt::read_at(&self.file, buffer, position);
+        return std::os::unix::fs::FileExt::read_at(self.file(), buffer, position);
         #[cfg(windows)]
-        return std::os::windows::fs::FileExt::seek_read(&self.file, buffer, position);
+        return std::os::windows::fs::FileExt::seek_read(self.file(), buffer, position);
     }
 
     /// Writes at a position.
     pub(crate) fn write_at(&self, bytes: &[u8], position: u64) -> Result<usize, FileError> {
-        let _turn = self.disk.turn();
+        let _turn = self.hold.turn();
         let end = position.checked_add(bytes.len() as u64).ok_or(FileError::Full)?;
         let length = self.len()?;
         self.growing(length, end, || {
             #[cfg(unix)]
-            return std::os::unix::fs::FileExt::write_at(&self.file, bytes, position);
+            return std::os::unix::fs::FileExt::write_at(self.file(), bytes, position);
             #[cfg(windows)]
-            return std::os::windows::fs::FileExt::seek_write(&self.file, bytes, position);
+            return std::os::windows::fs::FileExt::seek_write(self.file(), bytes, position);
         })
     }
 
     /// Writes at the end, wherever that is by then.
     pub(crate) fn append(&self, bytes: &[u8]) -> Result<usize, FileError> {
-        let _turn = self.disk.turn();
+        let _turn = self.hold.turn();
         let length = self.len()?;
         let end = length.checked_add(bytes.len() as u64).ok_or(FileError::Full)?;
-        self.growing(length, end, || append(&self.file, bytes, length))
+        self.growing(length, end, || append(self.file(), bytes, length))
     }
 
     /// Makes the file this long.
     pub(crate) fn set_len(&self, length: u64) -> Result<(), FileError> {
-        let _turn = self.disk.turn();
+        let _turn = self.hold.turn();
         let before = self.len()?;
-        self.growing(before, length, || self.file.set_len(length))?;
-        self.disk.give_back(before.saturating_sub(length));
+        self.growing(before, length, || self.file().set_len(length))?;
+        self.hold.disk().give_back(before.saturating_sub(length));
         Ok(())
     }
 
     /// Puts `bytes` in place of all that is there; too many change nothing.
     pub(crate) fn replace(&self, bytes: &[u8]) -> Result<(), FileError> {
-        let _turn = self.disk.turn();
+        let _turn = self.hold.turn();
         let before = self.len()?;
         let written = self.growing(before, bytes.len() as u64, || {
-            self.file.set_len(0)?;
-            io::Write::write_all(&mut &self.file, bytes)
+            self.file().set_len(0)?;
+            io::Write::write_all(&mut self.file(), bytes)
         });
         // What was there is gone in any case.
-        self.disk.give_back(before.saturating_sub(bytes.len() as u64));
+        self.hold.disk().give_back(before.saturating_sub(bytes.len() as u64));
         written
     }
 
     /// Does what makes the file grow from one length to another, within the limit; counts what really became of it.
     fn growing<T>(&self, from: u64, to: u64, work: impl FnOnce() -> io::Result<T>) -> Result<T, FileError> {
         let growth = to.saturating_sub(from);
-        if growth > 0 && !self.disk.grow(growth) {
+        if growth > 0 && !self.hold.disk().grow(growth) {
             return Err(FileError::Full);
         }
         let done = work();
         if growth > 0 {
             let now = self.len().unwrap_or(to);
-            self.disk.give_back(to.saturating_sub(now.max(from)));
+            self.hold.disk().give_back(to.saturating_sub(now.max(from)));
         }
         done.map_err(FileError::Io)
     }
@@ -209,24 +187,4 @@ fn append(file: &File, bytes: &[u8], end: u64) -> io::Result<usize> {
     return std::os::unix::fs::FileExt::write_at(file, bytes, end);
     #[cfg(windows)]
     return std::os::windows::fs::FileExt::seek_write(file, bytes, end);
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        let mut state = self.disk.state();
-        let count = state.open.get_mut(&self.identity).map_or(0, |count| {
-            *count -= 1;
-            *count
-        });
-        if count > 0 {
-            return;
-        }
-        state.open.remove(&self.identity);
-        // A look at an open file does not wait for a disk.
-        if let Ok(found) = Metadata::from_file(&self.file)
-            && links(&found) == 0
-        {
-            state.used = state.used.saturating_sub(found.len());
-        }
-    }
 }

@@ -1,14 +1,8 @@
 //! Whole files, as host functions read and write them: on a thread for work that blocks, with a text for each failure.
-//!
-//! A folder is opened at each call: when the operator replaces it (a new mount, a renamed release), the next call sees the
-//! new one.
 
 use std::io::Read as _;
 
-use cap_primitives::ambient_authority;
-use cap_primitives::fs;
-
-use super::{FileError, How, Opened, Place, Tracked, open};
+use super::{FileError, How, Opened, Place, Tracked, open, open_lent};
 use crate::capabilities::Folder;
 use crate::host::HostContext;
 use crate::limits::Limit;
@@ -72,7 +66,7 @@ fn write(context: &HostContext, path: &str, content: &[u8]) -> Result<(), String
 }
 
 /// Opens a regular file, which counts among those that the instance has open.
-fn file<'a>(context: &'a HostContext, path: &str, how: How, verb: &str) -> Result<(&'a Folder, OpenFile), String> {
+fn file<'a>(context: &'a HostContext, path: &str, how: How, verb: &str) -> Result<(&'a Folder, Tracked), String> {
     let folders = &context.capabilities().folders;
     let Some(place) = Place::find(folders, path) else {
         let reason = match &context.capabilities().withheld {
@@ -87,27 +81,13 @@ fn file<'a>(context: &'a HostContext, path: &str, how: How, verb: &str) -> Resul
         return Err(format!("cannot {verb} `{path}`: folder `{name}` is for reading only (flag `--dir`)"));
     }
     let counted = context.count_file().map_err(|full| format!("cannot {verb} `{path}`: {full}"))?;
-    let opened = fs::open_ambient_dir(&folder.host, ambient_authority())
+    let opened = open_lent(&folder.host)
         .map_err(FileError::Io)
         .and_then(|dir| open(context.disk(), &dir, &place.rest, how));
     match opened {
-        Ok(Opened::File(file)) => Ok((folder, OpenFile { file, _counted: counted })),
+        Ok(Opened::File(file)) => Ok((folder, file.counted(counted))),
         Ok(Opened::Folder(_)) => Err(text(verb, path, folder, &FileError::Special, context)),
         Err(error) => Err(text(verb, path, folder, &error, context)),
-    }
-}
-
-/// A file of a host function, for the time of one call.
-struct OpenFile {
-    file: Tracked,
-    _counted: crate::host::CountedFile,
-}
-
-impl std::ops::Deref for OpenFile {
-    type Target = Tracked;
-
-    fn deref(&self) -> &Tracked {
-        &self.file
     }
 }
 

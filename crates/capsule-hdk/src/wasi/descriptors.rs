@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::interface::types::{Errno, Fd};
-use crate::files::Tracked;
-use crate::host::CountedFile;
+use crate::files::{Closing, CountedFile, FileShare, TooMany};
 use crate::output::Stream;
 
 /// What a descriptor stands for.
@@ -15,7 +14,7 @@ pub(super) enum Descriptor {
     Stdin,
     Output(Stream),
     /// A folder that the function was given, by its number; opened when something is done in it.
-    Given(usize, Option<Arc<File>>),
+    Given(usize, Option<Folder>),
     /// A folder that the guest has opened.
     Folder(Folder),
     File(OpenFile),
@@ -26,12 +25,12 @@ pub(super) enum Descriptor {
 pub(super) struct Folder {
     pub(super) handle: Arc<File>,
     pub(super) read_only: bool,
-    pub(super) _counted: Option<Arc<CountedFile>>,
+    pub(super) _counted: Arc<CountedFile>,
 }
 
 /// A file that the guest has opened.
 pub(super) struct OpenFile {
-    pub(super) file: Arc<Tracked>,
+    pub(super) file: Closing,
     pub(super) position: u64,
     pub(super) read: bool,
     pub(super) write: bool,
@@ -39,7 +38,6 @@ pub(super) struct OpenFile {
     /// Asked for, and without meaning for a file.
     pub(super) nonblocking: bool,
     pub(super) read_only: bool,
-    pub(super) _counted: CountedFile,
 }
 
 /// The table of an instance.
@@ -47,20 +45,31 @@ pub(super) struct Descriptors {
     used: BTreeMap<u32, Descriptor>,
     open: Arc<AtomicUsize>,
     limit: usize,
+    share: Arc<FileShare>,
 }
 
 impl Descriptors {
     /// The standard streams and the folders that were given.
-    pub(super) fn new(folders: usize, open: &Arc<AtomicUsize>, limit: usize) -> Descriptors {
+    pub(super) fn new(
+        folders: usize,
+        open: &Arc<AtomicUsize>,
+        limit: usize,
+        share: &Arc<FileShare>,
+    ) -> Descriptors {
         let first = [Descriptor::Stdin, Descriptor::Output(Stream::Stdout), Descriptor::Output(Stream::Stderr)];
         let given = (0..folders).map(|number| Descriptor::Given(number, None));
         let used = (0..).zip(first.into_iter().chain(given)).collect();
-        Descriptors { used, open: Arc::clone(open), limit }
+        Descriptors { used, open: Arc::clone(open), limit, share: Arc::clone(share) }
     }
 
-    /// Counts something that is about to be opened; none at the limit.
-    pub(super) fn count(&self) -> Option<CountedFile> {
-        CountedFile::new(&self.open, self.limit)
+    /// Counts something that is about to be opened.
+    pub(super) fn count(&self) -> Result<CountedFile, TooMany> {
+        CountedFile::new(&self.open, self.limit, &self.share)
+    }
+
+    /// Counts a folder that was given.
+    pub(super) fn count_given(&self) -> Result<CountedFile, TooMany> {
+        CountedFile::given(&self.share)
     }
 
     /// Gives something the lowest number that is free.
@@ -123,9 +132,10 @@ impl Descriptors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::OpenFiles;
 
     fn table() -> Descriptors {
-        Descriptors::new(2, &Arc::default(), 3)
+        Descriptors::new(2, &Arc::default(), 3, &FileShare::new(&OpenFiles::new(9, false)))
     }
 
     fn numbers(table: &Descriptors) -> Vec<u32> {
@@ -156,9 +166,9 @@ mod tests {
     #[test]
     fn what_is_open_is_counted() {
         let table = table();
-        let held: Vec<_> = std::iter::from_fn(|| table.count()).collect();
+        let held: Vec<_> = std::iter::from_fn(|| table.count().ok()).collect();
         assert_eq!(held.len(), 3);
         drop(held);
-        assert!(table.count().is_some());
+        assert!(table.count().is_ok());
     }
 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_primitives::ambient_authority;
-use cap_primitives::fs::{self, FollowSymlinks};
+use cap_primitives::fs::FollowSymlinks;
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::descriptors::{Descriptor, Folder};
 use super::interface::types::{self, Errno, Fd, Lookupflags};
 use super::{Wasi, errno};
+use crate::files::{self, TooMany};
+use crate::limits::Limit;
 
 type Result<T> = std::result::Result<T, types::Error>;
 
@@ -20,21 +21,27 @@ impl Wasi {
     /// An open folder.
     pub(super) async fn folder(&mut self, fd: Fd) -> Result<Folder> {
         let number = match self.descriptors.get(fd)? {
-            Descriptor::Folder(folder) => return Ok(folder.clone()),
-            Descriptor::Given(number, Some(handle)) => return Ok(self.given(*number, handle.clone())),
+            Descriptor::Folder(folder) | Descriptor::Given(_, Some(folder)) => return Ok(folder.clone()),
             Descriptor::Given(number, None) => *number,
             Descriptor::File(_) => return Err(Errno::Notdir.into()),
             Descriptor::Stdin | Descriptor::Output(_) => return Err(Errno::Badf.into()),
         };
-        let host = self.surroundings.capabilities.folders[number].host.clone();
-        let opened = self.on_a_thread(move || fs::open_ambient_dir(&host, ambient_authority())).await?;
+        let counted = self.descriptors.count_given();
+        let counted = Arc::new(counted.map_err(|full| self.too_many(full))?);
+        let given = &self.surroundings.capabilities.folders[number];
+        let (host, read_only) = (given.host.clone(), given.read_only);
+        let opened = self.on_a_thread(move || files::open_lent(&host)).await?;
         let handle = Arc::new(opened.map_err(|error| errno::of(&error))?);
-        *self.descriptors.get_mut(fd)? = Descriptor::Given(number, Some(handle.clone()));
-        Ok(self.given(number, handle))
+        let folder = Folder { handle, read_only, _counted: counted };
+        *self.descriptors.get_mut(fd)? = Descriptor::Given(number, Some(folder.clone()));
+        Ok(folder)
     }
 
-    fn given(&self, number: usize, handle: Arc<std::fs::File>) -> Folder {
-        Folder { handle, read_only: self.surroundings.capabilities.folders[number].read_only, _counted: None }
+    /// Too many files are open.
+    pub(super) fn too_many(&mut self, full: TooMany) -> Errno {
+        self.surroundings.counters.hit(Limit::Files);
+        self.tell(|_| full.to_string());
+        Errno::Mfile
     }
 
     /// An open folder in which something is to be changed.

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use cap_primitives::fs::{self, FollowSymlinks, Metadata, SystemTimeSpec};
+use cap_primitives::fs::{self, FollowSymlinks, Metadata};
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::descriptors::{Descriptor, Folder, OpenFile};
@@ -16,8 +15,8 @@ use super::interface::types::{
 };
 use super::interface::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use super::streams::{At, length};
-use super::{Wasi, attributes, clocks, listing, rights, texts};
-use crate::files::{self, How, Opened};
+use super::{Wasi, attributes, clocks, errno, listing, rights, texts};
+use crate::files::{self, Closing, How, Opened};
 use crate::instance::Exit;
 use crate::limits::Limit;
 
@@ -76,7 +75,9 @@ impl WasiSnapshotPreview1 for Wasi {
     }
 
     async fn fd_close(&mut self, _: &mut GuestMemory<'_>, fd: Fd) -> Result<()> {
-        self.descriptors.remove(fd)?;
+        if let Descriptor::File(file) = self.descriptors.remove(fd)? {
+            self.on_a_thread(move || file.file.now()).await?;
+        }
         Ok(())
     }
 
@@ -165,13 +166,7 @@ impl WasiSnapshotPreview1 for Wasi {
             if file.read_only {
                 return Err(Errno::Perm.into());
             }
-            let mut times = std::fs::FileTimes::new();
-            if let Some(time) = accessed.map(absolute) {
-                times = times.set_accessed(time);
-            }
-            if let Some(time) = modified.map(absolute) {
-                times = times.set_modified(time);
-            }
+            let times = files::times(accessed, modified);
             return self.with_file(fd, move |file| file.set_times(times)).await;
         }
         let folder = self.changing(fd).await?;
@@ -274,8 +269,10 @@ impl WasiSnapshotPreview1 for Wasi {
             return Err(Errno::Nomem.into());
         }
         let folder = self.folder(fd).await?;
-        let work = move |handle: &std::fs::File, _: &Path| listing::read(handle, cookie, room as usize);
-        let listed = self.in_folder(folder, PathBuf::new(), work).await?;
+        // Up to the cookie the folder is walked through, each time.
+        let work = move || listing::read(&folder.handle, cookie, room as usize);
+        let listed = self.surroundings.blocking.run_alone(work).await.map_err(|_| Errno::Canceled)?;
+        let listed = listed.map_err(|error| errno::of(&error))?;
         let length = Size::try_from(listed.len())?;
         memory.copy_from_slice(&listed, buffer.as_array(length))?;
         Ok(length)
@@ -315,11 +312,9 @@ impl WasiSnapshotPreview1 for Wasi {
         let [accessed, modified] = attributes::times(accessed, modified, times)?;
         let path = path(memory, name)?;
         let folder = self.changing(fd).await?;
-        let work = move |handle: &std::fs::File, path: &Path| match follow(flags) {
-            FollowSymlinks::Yes => fs::set_times(handle, path, accessed, modified),
-            FollowSymlinks::No => fs::set_times_nofollow(handle, path, accessed, modified),
-        };
-        self.in_folder(folder, path, work).await
+        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW);
+        let work = move || files::set_times(&folder.handle, &path, follow, accessed, modified);
+        Ok(self.on_a_thread(work).await?.map_err(|error| self.failed(&error))?)
     }
 
     async fn path_link(
@@ -377,28 +372,24 @@ impl WasiSnapshotPreview1 for Wasi {
         if folder.read_only && changes {
             return Err(Errno::Perm.into());
         }
-        let Some(counted) = self.descriptors.count() else {
-            self.surroundings.counters.hit(Limit::Files);
-            self.tell(|surroundings| format!("{} files are open (flag `--maxFiles`)", surroundings.limits.files));
-            return Err(Errno::Mfile.into());
-        };
+        let counted = self.descriptors.count();
+        let counted = counted.map_err(|full| self.too_many(full))?;
         let (disk, handle) = (Arc::clone(&self.surroundings.disk), folder.handle);
         let opened = self.on_a_thread(move || files::open(&disk, &handle, &path, how)).await?;
         let descriptor = match opened.map_err(|error| self.failed(&error))? {
             Opened::Folder(handle) => Descriptor::Folder(Folder {
                 handle: Arc::new(handle),
                 read_only: folder.read_only,
-                _counted: Some(Arc::new(counted)),
+                _counted: Arc::new(counted),
             }),
             Opened::File(file) => Descriptor::File(OpenFile {
-                file: Arc::new(file),
+                file: Closing::new(file.counted(counted), &self.surroundings.blocking),
                 position: 0,
                 read: how.read,
                 write: changes,
                 append: fdflags.contains(Fdflags::APPEND),
                 nonblocking: fdflags.contains(Fdflags::NONBLOCK),
                 read_only: folder.read_only,
-                _counted: counted,
             }),
         };
         Ok(self.descriptors.push(descriptor)?)
@@ -516,10 +507,3 @@ impl WasiSnapshotPreview1 for Wasi {
     }
 }
 
-/// A time as the standard library takes it.
-fn absolute(time: SystemTimeSpec) -> SystemTime {
-    match time {
-        SystemTimeSpec::Absolute(time) => time.into_std(),
-        SystemTimeSpec::SymbolicNow => SystemTime::now(),
-    }
-}

@@ -84,6 +84,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) rate: Option<u64>,
     /// Bytes that are held for all connections.
     pub(crate) buffered: usize,
+    /// Files that functions may have open beside the connections.
+    pub(crate) files: usize,
 }
 
 impl ConnectionLimits {
@@ -98,10 +100,12 @@ impl ConnectionLimits {
             idle: parsed.duration(&IDLE_TIMEOUT),
             rate: parsed.size(&MIN_RATE),
             buffered: parsed.size(&MAX_BUFFERED).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
+            files: usize::MAX,
         }
     }
 
-    /// Allows no more connections than this process may have files open.
+    /// Allows no more connections than this process may have files open, and functions half of those that are left: the others are
+    /// for what the server itself opens.
     pub(crate) fn fit(&mut self, descriptors: u64, parsed: &Parsed) {
         let possible = connections_of(descriptors);
         if self.count > possible {
@@ -113,6 +117,8 @@ impl ConnectionLimits {
                 );
             }
         }
+        let left = descriptors.saturating_sub(self.count as u64) / 2;
+        self.files = usize::try_from(left).unwrap_or(usize::MAX).max(1);
     }
 
     /// How long a body or an answer of so many bytes may take.
@@ -143,6 +149,7 @@ pub(crate) fn of_tests() -> ConnectionLimits {
         idle: Some(Duration::from_secs(60)),
         rate: Some(1000),
         buffered: 1 << 20,
+        files: usize::MAX,
     }
 }
 

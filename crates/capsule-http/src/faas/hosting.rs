@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,7 +29,7 @@ use capsule_hostfns::Services;
 use capsule_hostfns::cache::Cache;
 use capsule_hostfns::http::HttpLimits;
 use capsule_hostfns::redis::{Redis, RedisSettings};
-use capsule_runner::folders::{Private, real};
+use capsule_runner::folders::{Private, Tenants, real};
 use capsule_runner::{environment, settings};
 use futures_util::future::BoxFuture;
 
@@ -51,6 +51,8 @@ pub(super) struct Hosting {
     private: Private,
     /// Folders that the operator has named nevertheless.
     lent: Vec<PathBuf>,
+    /// What functions are given for writing: links in there are not followed.
+    tenants: Mutex<Tenants>,
     /// No function's start takes longer.
     start_timeout: Option<Duration>,
     /// Bytes of a module.
@@ -86,6 +88,7 @@ impl Hosting {
             private,
             start_timeout: Limits::read(parsed).start_timeout,
             lent: if parsed.is_given(&DIR) { lent(parsed) } else { Vec::new() },
+            tenants: Mutex::default(),
             max_module,
             ceiling,
         }
@@ -107,7 +110,10 @@ impl Hosting {
         if !parsed.is_given(&DIR) {
             given.folders.clear();
         }
-        for folder in &given.folders {
+        for folder in &mut given.folders {
+            let lent = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).lend(&folder.host, folder.read_only);
+            let lent = lent.map_err(|why| refusal(&format!("`-dir`: `{}` {why}", folder.host.display())))?;
+            folder.host = lent;
             self.check_folder(&folder.host)?;
         }
         given.env.extend(spec.env.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -171,6 +177,12 @@ impl Platform for Hosting {
         let limits = Limits::read(&parsed);
         let instances = limits.instances;
         let source = Source::of(parsed.text(&WASM), parsed.text(&URL))?;
+        if parsed.is_given(&DIR) {
+            // Before the first function of a server is awake: it may not be first that can write to the other's folder.
+            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            let given = Capabilities::read(&parsed, &mut Problems::new()).folders;
+            given.iter().for_each(|folder| tenants.note(&folder.host, folder.read_only));
+        }
         if let Source::File(path) = &source
             && spec.module.is_none()
         {

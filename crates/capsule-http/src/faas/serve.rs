@@ -66,7 +66,7 @@ pub(crate) async fn serve(
     let hosting = Arc::new(hosting(parsed, &config, &settings, &ceiling));
     let connections = Connections::new(config.connections.clone());
     let starting = async {
-        let runner = Runner::new(parsed, &config.limits, &ceiling, Mode::ManyFunctions)?;
+        let runner = Runner::new(parsed, &config.limits, &ceiling, Mode::ManyFunctions, config.connections.files)?;
         let faas = open(&runner, &config, &settings, &hosting, &output, address).await?;
         if let Some(path) = &settings.functions {
             let applied = file::apply(&faas, &hosting, path, config.max_module()).await?;

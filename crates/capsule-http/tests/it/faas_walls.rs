@@ -410,3 +410,59 @@ fn no_function_is_given_a_folder_of_the_servers() {
     }
     assert!(faas.keys().is_empty());
 }
+
+/// One that may write to a folder around another function's can put a link in its place: to where compiled code is, or to a
+/// folder that is nobody's. Neither is reached, whoever wakes first.
+#[test]
+fn a_link_of_one_function_leads_no_other_one_anywhere() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    for folder in ["outer/inner", "outer/kept", "nobodys", "cache", "names"] {
+        std::fs::create_dir_all(at(folder)).unwrap();
+    }
+    std::fs::write(at("outer/inner/file"), "inner").unwrap();
+    std::fs::write(at("nobodys/file"), "s3cret").unwrap();
+    std::os::unix::fs::symlink("../outer/kept", at("names/link")).unwrap();
+    let cache = format!("--cacheDir={}", at("cache").display());
+    let dir = |path: &str, end: &str| format!("-dir={}{end}", at(path).display());
+    let faas = Faas::start(&[&cache]);
+    faas.start_with("outer", SERVICES, &[&dir("outer", ":.")], json!({}));
+    for (name, place) in [("inside", json!({})), ("child", json!({"path": env!("CARGO_BIN_EXE_capsule-http")}))] {
+        faas.start_with(name, SERVICES, &[&dir("outer/inner", ":/b")], place);
+        assert_eq!(faas.call(name, "r/b/file"), (200, "inner".into()), "{name}");
+    }
+    faas.start_with("links", SERVICES, &[&dir("names/link", ":.")], json!({}));
+    assert_eq!(faas.call("links", "wfile=through a link of the operator").0, 200);
+    assert!(at("outer/kept/file").exists());
+
+    assert_eq!(faas.call("outer", "minner=old").0, 200);
+    let known = std::fs::read_dir(at("cache")).unwrap().count();
+    let closed = |faas: &Faas, what: &str| {
+        for name in ["inside", "child"] {
+            for body in ["r/b/file", "w/b/evil.cwasm=code", "ofile", "Wevil.cwasm=code"] {
+                let (status, text) = faas.call(name, body);
+                assert!(status >= 400 && !text.contains("s3cret"), "{what} {name} {body}: {text}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(at("cache")).unwrap().count(), known, "{what}");
+        assert_eq!(std::fs::read_dir(at("nobodys")).unwrap().count(), 1, "{what}");
+    };
+    for target in ["../cache", "../nobodys"] {
+        assert_eq!(faas.call("outer", &format!("l{target}=inner")).0, 200);
+        closed(&faas, target);
+        assert_eq!(faas.call("outer", "xinner").0, 200);
+    }
+    assert_eq!(faas.call("outer", "l../nobodys=inner").0, 200);
+    // Nor is it followed when a function is started anew, or the server.
+    let wasm = format!("-wasm={}", module_path(SERVICES).display());
+    let answer = faas.admin("POST", "/functions/start", body("late", &[&wasm, &dir("outer/inner", ":/b")], json!({})));
+    let (status, error) = refusal(&answer);
+    assert!(status == 422 && error.contains("is a symbolic link, which is not followed"), "{status} {error}");
+    let faas = faas.killed_and_started();
+    closed(&faas, "after a restart");
+    // And one that is to write where a link of the operator leads another function on its way is not given that.
+    let answer = faas.admin("POST", "/functions/start", body("all", &[&wasm, &dir("names", ":.")], json!({})));
+    assert_eq!(faas.call("links", "rfile").0, 200);
+    let again = faas.admin("POST", "/functions/start", body("again", &[&wasm, &dir("names", ":.")], json!({})));
+    assert!(answer.status == 422 && again.status == 422, "{} {}", answer.text(), again.text());
+}

@@ -146,6 +146,53 @@ fn no_path_leads_out_of_the_folder() {
     assert_eq!(lent.text("ofile"), "lent");
 }
 
+/// Who may write to the outer of two folders can put a link in the place of the inner one.
+#[test]
+fn a_link_in_the_place_of_a_folder_is_not_followed() {
+    let lent = Lent::new(&[], "");
+    let inner = lent.lent("inner");
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(inner.join("file"), "inner").unwrap();
+    let dir = |end: &str| format!("--dir={}{end}", inner.display());
+    let neighbour = serve(SERVICES, &[&dir(":.")]);
+    let both = serve(SERVICES, &[&format!("--dir={}:.", lent.lent("").display()), &dir(":/b:ro")]);
+    let ask = |server: &HttpServer, body: &str| outcome(&server.post("/", body).unwrap());
+    assert_eq!(ask(&both, "r/b/file"), (200, "inner".into()));
+    lent.text("minner=old");
+    lent.text("l../beside=inner");
+    let (status, reason) = ask(&both, "r/b/file");
+    assert!(status == 500 && reason.contains("`inner` in its path is a symbolic link, which is not"), "{reason}");
+    for (body, expected) in [("rfile", "--dir"), ("wfile=x", "--dir"), ("ofile", "errno 54"), ("Wnew=x", "errno 54")] {
+        let (status, reason) = ask(&neighbour, body);
+        assert!(status == 500 && reason.contains(expected), "{body}: {reason}");
+    }
+    assert_eq!(std::fs::read_dir(lent.home.path().join("beside")).unwrap().count(), 1);
+    // Another folder in its place is its own.
+    lent.text("xinner");
+    lent.text("mold=inner");
+    assert_eq!(ask(&both, "r/b/file"), (200, "inner".into()));
+    assert_eq!((ask(&neighbour, "rfile"), ask(&neighbour, "ofile")), ((200, "inner".into()), (200, "inner".into())));
+}
+
+/// What the operator names may be relative, and a link.
+#[test]
+fn a_folder_is_named_in_any_way() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(home.path().join("release/v1")).unwrap();
+    std::fs::write(home.path().join("release/v1/file"), "content").unwrap();
+    symlink("release/v1", home.path().join("current")).unwrap();
+    symlink(home.path().join("release"), home.path().join("absolute")).unwrap();
+    let module = capsule_test::guests::fixture(SERVICES).unwrap();
+    for dir in ["release/v1", "./release/../release/v1", "current", "absolute/v1", "absolute/../current"] {
+        let program = Program::of_workspace("capsule-http").unwrap().current_dir(home.path());
+        let words = ["--httpHost=127.0.0.1", "--httpPort=0", &format!("--dir={dir}:.")];
+        let server = HttpServer::launch(program.args([format!("--wasm={}", module.display())]).args(words)).unwrap();
+        for body in ["rfile", "ofile"] {
+            assert_eq!(outcome(&server.post("/", body).unwrap()), (200, "content".into()), "{dir} {body}");
+        }
+    }
+}
+
 #[test]
 fn nothing_is_changed_in_a_folder_for_reading() {
     let lent = Lent::new(&[], ":ro");
@@ -170,10 +217,23 @@ fn pipes_sockets_and_devices_hold_nobody() {
             let reason = lent.refused(&body);
             assert!(reason.ends_with("it is not a regular file (folder `.` of `--dir`)"), "{body}: {reason}");
         }
-        for body in [format!("o{name}"), format!("O{name}"), format!("W{name}=x")] {
-            assert_eq!(lent.refused(&body), NXIO, "{body}");
+        // As many as would take all threads that the function has for such.
+        for body in [format!("o{name}"), format!("O{name}"), format!("W{name}=x"), format!("T{name}")] {
+            for _ in 0..33 {
+                assert_eq!(lent.refused(&body), NXIO, "{body}");
+            }
         }
     }
+    // The times of a regular file are set, and of what a link leads to.
+    symlink("file", lent.lent("to-file")).unwrap();
+    for name in ["file", "to-file"] {
+        let now = std::time::SystemTime::now();
+        let file = std::fs::File::options().write(true).open(lent.lent("file")).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(now)).unwrap();
+        lent.text(&format!("T{name}"));
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), std::time::SystemTime::UNIX_EPOCH, "{name}");
+    }
+    assert_eq!(lent.refused("Tnone"), NOENT);
     // A whole folder of devices, given by the operator.
     let server = serve(SERVICES, &["--dir=/dev:.", "--callTimeout=none"]);
     for body in ["rzero", "wnull=x", "rtty"] {
@@ -258,9 +318,84 @@ fn folders_grow_to_the_limit_and_no_further() {
     let log = lent.server.stop().unwrap().stderr();
     assert!(log.contains("would grow beyond the limit of 9192 bytes (flag `--maxWritten`)"), "{log}");
 
+    // A file that was removed takes its room as long as it is open.
+    let lent = Lent::new(&["--maxWritten=9192"], "");
+    lent.text(&format!("Wa={}", "x".repeat(1000)));
+    lent.text("Oa");
+    lent.text("xa");
+    assert_eq!(lent.refused(&format!("Wb={}", "x".repeat(5000))), DQUOT);
+    lent.text("C");
+    lent.text(&format!("Wb={}", "x".repeat(5000)));
+
     let unlimited = Lent::new(&["--maxWritten=none"], "");
     unlimited.text("Wa=x");
 }
+
+/// Two functions hold and remove files of one folder at the same time: together they have what both may write, and no more.
+#[test]
+fn what_is_removed_while_others_open_it_is_not_given_back_twice() {
+    let module = crate::support::module(RACE);
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("d")).unwrap();
+    let dir = format!("--dir={}:.", home.path().join("d").display());
+    let path = module.path().display().to_string();
+    let server = HttpServer::start(&[path, dir, "--maxWritten=300000".into(), "--instances=5".into()], &[]).unwrap();
+    // 100,000 bytes and a name of 4 KiB stay. Of the rest, one makes a file and removes it, and others open it.
+    assert_eq!(server.post("/", "k").unwrap().status, 200);
+    std::thread::scope(|scope| {
+        for what in ["c", "r", "r", "r", "r"] {
+            scope.spawn(|| assert_eq!(server.post("/", what).unwrap().status, 200));
+        }
+    });
+    assert_eq!(server.post("/", "f").unwrap().status, 200);
+    let sum: u64 = std::fs::read_dir(home.path().join("d"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len() + 4096)
+        .sum();
+    assert_eq!(sum, 300_000, "all that there is is written, and no more");
+}
+
+/// `k` makes a file of 100,000 bytes; `c` makes and removes another one again and again, which `r` opens and closes; `f` makes one
+/// as large as there is room.
+const RACE: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_filestat_set_size" (func $set_size (param i32 i64) (result i32)))
+    (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 16) "kcf") (data (i32.const 32) "S{}")
+    (func (export "malloc") (param i32) (result i32) i32.const 1024)
+    (func (export "allocateBuffer") (param i32) (result i32) i32.const 1024)
+    ;; Opens the file of this letter; its number, or -1.
+    (func $of (param $at i32) (param $flags i32) (param $rights i64) (result i32)
+        (if (call $open (i32.const 3) (i32.const 1) (local.get $at) (i32.const 1) (local.get $flags) (local.get $rights)
+                (i64.const 0) (i32.const 0) (i32.const 8)) (then (return (i32.const -1))))
+        (i32.load (i32.const 8)))
+    (func (export "callHandleHTTP") (param $p i32) (param i32) (result i64)
+        (local $what i32) (local $fd i32) (local $left i32) (local $size i64)
+        (local.set $what (i32.load8_u offset=9 (local.get $p)))
+        (local.set $left (i32.const 5000))
+        (if (i32.eq (local.get $what) (i32.const 107)) (then ;; k
+            (if (call $set_size (call $of (i32.const 16) (i32.const 1) (i64.const 66)) (i64.const 100000)) (then unreachable))))
+        (if (i32.eq (local.get $what) (i32.const 99)) (then ;; c
+            (loop $next
+                (local.set $fd (call $of (i32.const 17) (i32.const 1) (i64.const 66)))
+                (if (call $set_size (local.get $fd) (i64.const 50000)) (then unreachable))
+                (if (call $close (local.get $fd)) (then unreachable))
+                (if (call $unlink (i32.const 3) (i32.const 17) (i32.const 1)) (then unreachable))
+                (br_if $next (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))
+        (if (i32.eq (local.get $what) (i32.const 114)) (then ;; r
+            (loop $next
+                (local.set $fd (call $of (i32.const 17) (i32.const 0) (i64.const 2)))
+                (if (i32.ge_s (local.get $fd) (i32.const 0)) (then (drop (call $close (local.get $fd)))))
+                (br_if $next (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))
+        (if (i32.eq (local.get $what) (i32.const 102)) (then ;; f
+            (local.set $fd (call $of (i32.const 18) (i32.const 1) (i64.const 66)))
+            (loop $next
+                (local.set $size (i64.add (local.get $size) (i64.const 999)))
+                (br_if $next (i32.eqz (call $set_size (local.get $fd) (local.get $size)))))))
+        (i64.const 0x2000000003)))"#;
 
 /// A guest that can write where compiled code is loaded from runs what it likes; one that can read a key has it.
 #[test]

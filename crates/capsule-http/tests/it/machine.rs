@@ -60,6 +60,75 @@ fn damaged_compiled_code_is_discarded() {
     assert!(!server.process.output(Stream::Stderr).contains("discarded"));
 }
 
+/// One that others use stays theirs, and so do files that look like those that are half written.
+#[test]
+fn a_cache_folder_that_is_not_the_runners_is_not_taken() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let flag = format!("--cacheDir={}", folder.path().display());
+    let mode = || std::fs::metadata(folder.path()).unwrap().permissions().mode() & 0o7777;
+    let chmod = |mode| std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 3600);
+    for name in ["important.tmp", ".capsule-left.tmp"] {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(old)).unwrap();
+    }
+    for shared in [0o1777, 0o755, 0o750] {
+        chmod(shared);
+        let finished = server().arg(module_path("hey")).arg(&flag).run().unwrap();
+        let stderr = finished.stderr();
+        assert!(finished.code == Some(1) && stderr.contains("others may enter it"), "{stderr}");
+        assert_eq!((mode(), cached(folder.path()).len()), (shared, 2));
+    }
+    chmod(0o700);
+    let serves = || assert_eq!(HttpServer::launch(server().arg(module_path("hey")).arg(&flag)).unwrap().post("/", "Bob").unwrap().status, 200);
+    serves();
+    let left = cached(folder.path());
+    assert!(left.len() == 2 && left.contains(&folder.path().join("important.tmp")), "{left:?}");
+    for file in left {
+        std::fs::remove_file(file).unwrap();
+    }
+    // An empty one is made its own.
+    chmod(0o755);
+    serves();
+    assert_eq!((mode(), cached(folder.path()).len()), (0o700, 1));
+}
+
+/// Files that are open count against all that the process may have: a share for each function, and connections have theirs.
+#[test]
+fn files_that_a_function_keeps_open_leave_some_for_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("file"), "content").unwrap();
+    let dir = format!("-dir={}:.", home.path().display());
+    let program = limited("ulimit -n 1024", own()).args(["--faas", "--dataDir=none", "--httpPort=0"]);
+    let faas = Faas::of(HttpServer::launch(program.env("CAPSULE_FAAS_TOKEN", TOKEN)).unwrap(), tempfile::tempdir().unwrap());
+    let opens = |name: &str| {
+        faas.start_function(name, "services.wat", &[&dir, "-maxFiles=none"]);
+        for count in 0..1100 {
+            let (status, text) = faas.call(name, "Ofile");
+            if status != 200 {
+                assert_eq!(text, "errno 33", "{name}");
+                return count;
+            }
+        }
+        panic!("{name} has all");
+    };
+    // Half of 1024 is for connections, half of the rest for files; and each has the folder that it was given open, too.
+    let had: Vec<usize> = ["greedy", "second", "third"].map(opens).to_vec();
+    assert_eq!(had, [127, 63, 31]);
+    let reason = refusal(&faas.send("POST", "/functions/greedy", "rfile")).1;
+    let expected = "the function has 128 files open, its share of what the process may have (`ulimit -n`)";
+    assert!(reason.ends_with(expected), "{reason}");
+    // A hundred new connections at once have theirs.
+    let connections: Vec<_> = (0..100).map(|_| faas.server.connect().unwrap()).collect();
+    for mut connection in connections {
+        assert_eq!(connection.send("POST", "/functions/third", &[], b"rfile").unwrap().status, 200);
+    }
+    // An instance that ends gives back what it had.
+    assert_eq!(faas.call("greedy", "?").0, 500);
+    eventually("its files are closed", || faas.call("greedy", "Ofile").0 == 200);
+}
+
 #[test]
 fn a_full_disk_under_the_cache_costs_time_alone() {
     let folder = tempfile::tempdir().unwrap();
