@@ -107,7 +107,8 @@ impl CompileCache {
 
     /// Under a name that nobody else has, whichever processes, containers and machines share the folder; mode 0600.
     fn write(&self, name: &str, image: &[u8]) -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(&self.folder)?;
+        let mut file =
+            tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(&self.folder)?;
         file.write_all(image)?;
         file.write_all(MAGIC)?;
         file.write_all(checksum(image, name).as_bytes())?;
@@ -205,7 +206,9 @@ fn make_private(folder: &Path, meta: &fs::Metadata) -> std::io::Result<()> {
         // One that others use too is not taken away from them.
         if fs::read_dir(folder)?.next().is_some() {
             let mode = meta.permissions().mode() & 0o7777;
-            let text = format!("others may enter it (mode {mode:o}), and it is not empty; `chmod 700` it if it is this runner's");
+            let text = format!(
+                "others may enter it (mode {mode:o}), and it is not empty; `chmod 700` it if it is this runner's"
+            );
             return Err(std::io::Error::other(text));
         }
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;

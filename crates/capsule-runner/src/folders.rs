@@ -62,11 +62,22 @@ pub struct Tenants {
     writable: BTreeSet<PathBuf>,
     /// Folders with the links that led to one that was lent.
     crossed: BTreeSet<PathBuf>,
+    /// They are at work: who is not lent a folder is going to change nothing in it.
+    at_work: bool,
 }
 
 impl Tenants {
-    /// Notes that somebody is going to be lent this folder.
+    /// From now on tenants may change what they are lent.
+    pub fn begin(&mut self) {
+        self.at_work = true;
+    }
+
+    /// Notes that somebody is going to be lent this folder, who may have changed it in an earlier life. Nothing once they are at
+    /// work: [`Tenants::lend`] knows then.
     pub fn note(&mut self, folder: &Path, read_only: bool) {
+        if self.at_work {
+            return;
+        }
         let mut crossed = Vec::new();
         let found = self.follow(folder, &mut crossed);
         self.crossed.extend(crossed);
@@ -190,5 +201,12 @@ mod tests {
         let mut tenants = Tenants::default();
         tenants.note(&at("operators"), false);
         assert_eq!(tenants.lend(&at("outer/sub"), true), Ok(at("outer/sub")));
+        // But not that somebody asks for it who is refused.
+        let mut tenants = Tenants::default();
+        tenants.begin();
+        tenants.note(&at("outer"), false);
+        assert_eq!(tenants.lend(&at("outer/sub"), true), Ok(at("secret")));
+        assert!(tenants.lend(&at("outer"), false).is_err());
+        assert_eq!(tenants.lend(&at("outer/sub"), true), Ok(at("secret")));
     }
 }

@@ -10,8 +10,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CountedFile, FileError};
 use super::known::Hold;
+use super::{CountedFile, FileError};
 
 /// How much a function has made its folders grow, in bytes. Clones count together: a runner that stops and starts a function
 /// again gives it the same one.

@@ -81,9 +81,8 @@ fn file<'a>(context: &'a HostContext, path: &str, how: How, verb: &str) -> Resul
         return Err(format!("cannot {verb} `{path}`: folder `{name}` is for reading only (flag `--dir`)"));
     }
     let counted = context.count_file().map_err(|full| format!("cannot {verb} `{path}`: {full}"))?;
-    let opened = open_lent(&folder.host)
-        .map_err(FileError::Io)
-        .and_then(|dir| open(context.disk(), &dir, &place.rest, how));
+    let opened =
+        open_lent(&folder.host).map_err(FileError::Io).and_then(|dir| open(context.disk(), &dir, &place.rest, how));
     match opened {
         Ok(Opened::File(file)) => Ok((folder, file.counted(counted))),
         Ok(Opened::Folder(_)) => Err(text(verb, path, folder, &FileError::Special, context)),

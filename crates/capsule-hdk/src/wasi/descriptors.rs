@@ -50,12 +50,7 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     /// The standard streams and the folders that were given.
-    pub(super) fn new(
-        folders: usize,
-        open: &Arc<AtomicUsize>,
-        limit: usize,
-        share: &Arc<FileShare>,
-    ) -> Descriptors {
+    pub(super) fn new(folders: usize, open: &Arc<AtomicUsize>, limit: usize, share: &Arc<FileShare>) -> Descriptors {
         let first = [Descriptor::Stdin, Descriptor::Output(Stream::Stdout), Descriptor::Output(Stream::Stderr)];
         let given = (0..folders).map(|number| Descriptor::Given(number, None));
         let used = (0..).zip(first.into_iter().chain(given)).collect();

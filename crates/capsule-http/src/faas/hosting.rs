@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -94,6 +94,15 @@ impl Hosting {
         }
     }
 
+    /// All functions that were there before are known, and from now on they may change what they are lent.
+    pub(super) fn begin(&self) {
+        self.tenants().begin();
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, Tenants> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The arguments, read as this program's own command line.
     fn read(&self, spec: &Spec) -> Result<Parsed, Refusal> {
         let given = function_flags(&spec.args, self)?;
@@ -111,7 +120,7 @@ impl Hosting {
             given.folders.clear();
         }
         for folder in &mut given.folders {
-            let lent = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).lend(&folder.host, folder.read_only);
+            let lent = self.tenants().lend(&folder.host, folder.read_only);
             let lent = lent.map_err(|why| refusal(&format!("`-dir`: `{}` {why}", folder.host.display())))?;
             folder.host = lent;
             self.check_folder(&folder.host)?;
@@ -179,7 +188,7 @@ impl Platform for Hosting {
         let source = Source::of(parsed.text(&WASM), parsed.text(&URL))?;
         if parsed.is_given(&DIR) {
             // Before the first function of a server is awake: it may not be first that can write to the other's folder.
-            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tenants = self.tenants();
             let given = Capabilities::read(&parsed, &mut Problems::new()).folders;
             given.iter().for_each(|folder| tenants.note(&folder.host, folder.read_only));
         }

@@ -72,6 +72,7 @@ pub(crate) async fn serve(
             let applied = file::apply(&faas, &hosting, path, config.max_module()).await?;
             tracing::info!("`{}`: {applied}", path.display());
         }
+        hosting.begin();
         let module = match &source {
             None => None,
             Some(source) => {

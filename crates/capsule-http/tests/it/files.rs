@@ -321,10 +321,10 @@ fn folders_grow_to_the_limit_and_no_further() {
     // A file that was removed takes its room as long as it is open.
     let lent = Lent::new(&["--maxWritten=9192"], "");
     lent.text(&format!("Wa={}", "x".repeat(1000)));
-    lent.text("Oa");
+    assert_eq!(lent.text("Oa"), "4");
     lent.text("xa");
     assert_eq!(lent.refused(&format!("Wb={}", "x".repeat(5000))), DQUOT);
-    lent.text("C");
+    lent.text("C4");
     lent.text(&format!("Wb={}", "x".repeat(5000)));
 
     let unlimited = Lent::new(&["--maxWritten=none"], "");
@@ -342,9 +342,10 @@ fn what_is_removed_while_others_open_it_is_not_given_back_twice() {
     let server = HttpServer::start(&[path, dir, "--maxWritten=300000".into(), "--instances=5".into()], &[]).unwrap();
     // 100,000 bytes and a name of 4 KiB stay. Of the rest, one makes a file and removes it, and others open it.
     assert_eq!(server.post("/", "k").unwrap().status, 200);
+    let server = &server;
     std::thread::scope(|scope| {
         for what in ["c", "r", "r", "r", "r"] {
-            scope.spawn(|| assert_eq!(server.post("/", what).unwrap().status, 200));
+            scope.spawn(move || assert_eq!(server.post("/", what).unwrap().status, 200));
         }
     });
     assert_eq!(server.post("/", "f").unwrap().status, 200);
