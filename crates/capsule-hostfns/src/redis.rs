@@ -5,20 +5,27 @@
 //! all four commands may run twice. Connecting and waiting for an answer have limits, so that a server that is away or slow
 //! is an F.
 
+mod bounded;
+
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use capsule_abi::keys;
 use capsule_hdk::{HostContext, HostFunction, HostFunctions, Network, Reply};
 use redis::aio::MultiplexedConnection;
-use redis::io::AsyncDNSResolver;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisError, Value,
 };
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use bounded::Bounded;
 
 use crate::addresses::{AddressPolicy, LOOKUPS};
 
@@ -210,10 +217,11 @@ impl Redis {
         let end = context.deadline().map(|deadline| deadline.checked_sub(LAST_WORDS).unwrap_or(deadline));
         let latest = end.map_or(latest, |end| latest.min(end));
         let work = LOOKUPS.scope(context.blocking().clone(), async {
-            let first = self.connected(settings, None).await?;
+            let most = context.limits().host_memory;
+            let first = self.connected(settings, None, most).await?;
             match first.clone().link.send_packed_command(command).await {
                 Err(error) if broken(&error) => {
-                    let second = self.connected(settings, Some(&first)).await?;
+                    let second = self.connected(settings, Some(&first), most).await?;
                     second.clone().link.send_packed_command(command).await
                 }
                 result => result,
@@ -234,8 +242,14 @@ impl Redis {
         }
     }
 
-    /// The connection, made now if there is none or only the `broken` one. Others wait for it meanwhile.
-    async fn connected(&self, settings: &RedisSettings, broken: Option<&Connection>) -> Result<Connection, RedisError> {
+    /// The connection, made now if there is none or only the `broken` one. Others wait for it meanwhile. An answer has at most
+    /// `most` bytes.
+    async fn connected(
+        &self,
+        settings: &RedisSettings,
+        broken: Option<&Connection>,
+        most: usize,
+    ) -> Result<Connection, RedisError> {
         let mut connection = self.connection.lock().await;
         if let Some(known) = &*connection
             && broken.is_none_or(|broken| broken.made != known.made)
@@ -245,15 +259,33 @@ impl Redis {
         *connection = None;
         // Somebody else's provider in the same process serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_LIMIT))
-            .set_response_timeout(Some(RESPONSE_LIMIT))
-            .set_dns_resolver(Resolver { policy: self.policy.clone() });
-        let client = Client::open(settings.info.clone())?;
-        let link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // The connection is made here: the client's own reads answers of any size.
+        let made = tokio::time::timeout(CONNECT_LIMIT, self.connect(settings, most)).await;
+        let link = made.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
         let made = Connection { link, made: Instant::now() };
         *connection = Some(made.clone());
         Ok(made)
+    }
+
+    async fn connect(&self, settings: &RedisSettings, most: usize) -> Result<MultiplexedConnection, RedisError> {
+        let (host, port) = match settings.info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host, *port),
+            _ => return Err((ErrorKind::InvalidClientConfig, "it is not an address of the network").into()),
+        };
+        let addresses = self.policy.resolve(host, port).await?;
+        let stream = TcpStream::connect(&*addresses).await?;
+        stream.set_nodelay(true)?;
+        let ConnectionAddr::TcpTls { insecure, .. } = settings.info.addr() else {
+            return link(settings, Bounded::new(stream, most)).await;
+        };
+        if *insecure {
+            return Err(
+                (ErrorKind::InvalidClientConfig, "a server without a valid certificate is not supported").into()
+            );
+        }
+        let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+        let tls = TlsConnector::from(tls().await?).connect(name, stream).await?;
+        link(settings, Bounded::new(tls, most)).await
     }
 
     /// What a guest learns of an error. Servers do not repeat passwords; should one, it is taken out.
@@ -275,22 +307,29 @@ fn broken(error: &RedisError) -> bool {
     error.is_connection_dropped() || (error.is_unrecoverable_error() && !error.is_timeout())
 }
 
-/// Resolves names to the addresses that the policy permits.
-struct Resolver {
-    policy: AddressPolicy,
+/// Signs in. The connection is read and written as long as somebody has it.
+async fn link<S>(settings: &RedisSettings, stream: Bounded<S>) -> Result<MultiplexedConnection, RedisError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_LIMIT))
+        .set_response_timeout(Some(RESPONSE_LIMIT));
+    // Version 2 of the protocol is what the size of an answer is read from.
+    let server = settings.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    let (link, driver) = MultiplexedConnection::new_with_config(&server, stream, config).await?;
+    tokio::spawn(driver);
+    Ok(link)
 }
 
-impl AsyncDNSResolver for Resolver {
-    fn resolve<'a, 'b: 'a>(
-        &'a self,
-        host: &'b str,
-        port: u16,
-    ) -> redis::RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
-        Box::pin(async move {
-            let addresses = self.policy.resolve(host, port).await?;
-            Ok(Box::new(addresses.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send + 'a>)
-        })
-    }
+/// TLS with the certificates that the machine trusts. Reading them takes a while.
+async fn tls() -> Result<Arc<rustls::ClientConfig>, RedisError> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    });
+    Ok(read.await.map_err(std::io::Error::other)?)
 }
 
 #[cfg(test)]

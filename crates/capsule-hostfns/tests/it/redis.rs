@@ -287,3 +287,39 @@ async fn tls_to_a_server_without_it_is_a_failure() {
     let error = get.framed(&["k"]).await.unwrap_err();
     assert!(!error.contains("hidden"), "{error}");
 }
+
+/// What a server sends that the function's own environment names is bounded while it comes, not when all of it is there.
+#[tokio::test]
+async fn an_answer_without_end_is_a_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let variables = [("REDIS_ADDR", listener.local_addr().unwrap().to_string())];
+    let (count, mut sent) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                    let heard = &bytes[..length];
+                    if !heard.windows(3).any(|word| word == b"GET") {
+                        let answers = heard.iter().filter(|byte| **byte == b'*').count();
+                        stream.write_all(&b"+OK\r\n".repeat(answers)).await.unwrap();
+                        continue;
+                    }
+                    // It does not say how much there is before it is there.
+                    stream.write_all(b"+").await.unwrap();
+                    let (piece, mut megabytes) = (vec![b'x'; 1 << 20], 0);
+                    while megabytes < 500 && stream.write_all(&piece).await.is_ok() {
+                        megabytes += 1;
+                    }
+                    count.send(megabytes).unwrap();
+                }
+            });
+        }
+    });
+    let [_, get, _, _] = guests(&variables, "");
+    let error = get.framed(&["k"]).await.unwrap_err();
+    assert!(error.contains("the answer exceeds the limit of 67108864 bytes (flag `--maxHostMemory`)"), "{error}");
+    let megabytes = sent.recv().await.unwrap();
+    assert!((64..200).contains(&megabytes), "{megabytes} MiB were taken");
+}
