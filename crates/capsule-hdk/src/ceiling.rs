@@ -1,56 +1,100 @@
 //! The ceiling: how much memory everything together may hold that functions make a process hold.
 //!
 //! What is held is counted, not measured: whoever takes memory on behalf of a function reserves it first, and gives it back by
-//! dropping the [`Reservation`]. Instances count with their memories and tables as they are now, and a stack each; modules
+//! dropping the [`Reservation`]. Instances count with their memories and tables as they are now, and the stacks they use; modules
 //! with their compiled code; caches with what is in them. So the process stays below a limit that the system would otherwise
 //! enforce by killing it, and every function in it.
 //!
+//! Functions that [share](Ceiling::share) it hold no more of it than is left: one that wants all gets half, two get a third each,
+//! and there is always some for the next. The first that each takes is not looked at like that: it is waited for.
+//!
+//! The stacks of a pool are not given back to the system. So what has been a stack stays counted, as one that is idle, and is used
+//! for the next.
+//!
 //! A new instance waits for memory to come free, in order; one that needs less than there is may overtake one that needs
-//! more. Everything else is refused at once.
+//! more. Where functions share, none does that holds as much as the one who waits would then: as long as there is enough left for the
+//! one, there is for the other. Everything else is refused at once.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::slices::within;
+use queue::Queue;
 
 /// The memory of a process. Clones share it.
 #[derive(Clone)]
 pub struct Ceiling {
     shared: Arc<Shared>,
+    /// On whose account; without one, nobody is asked for how much it holds.
+    account: Option<Arc<Account>>,
 }
 
 struct Shared {
     limit: usize,
+    /// All that is reserved, what is idle included.
     held: AtomicUsize,
+    /// Stacks that nobody uses.
+    idle: AtomicUsize,
+    /// Accounts that hold something.
+    sharers: AtomicUsize,
     refused: AtomicU64,
-    /// The length of `waiters`: who gives memory back takes no lock while nobody waits.
-    waiting: AtomicUsize,
-    waiters: Mutex<VecDeque<Waiter>>,
-    /// Told when somebody waits or was refused.
+    queue: Queue,
+    /// Told when somebody waits or was refused who has not more than its part.
     short: Notify,
 }
 
-/// A place in the queue for memory.
-struct Waiter {
-    bytes: usize,
-    grant: oneshot::Sender<Reservation>,
+/// What one of those holds who share the ceiling.
+#[derive(Default)]
+struct Account {
+    /// With what is being asked for.
+    held: AtomicUsize,
+    /// What was granted.
+    granted: AtomicUsize,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    pub(crate) bytes: usize,
+    /// The part of it that is stacks of a pool.
+    pub(crate) stacks: usize,
+}
+
+impl Wish {
+    /// No stacks.
+    fn of(bytes: usize) -> Wish {
+        Wish { bytes, stacks: 0 }
+    }
 }
 
 /// There is not as much memory now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Full {
     /// The limit in bytes.
     pub limit: usize,
+    /// It is not that all of it is taken: who asked has as much as is left for others.
+    pub has_its_part: bool,
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the memory of the process is at its limit of {} bytes (flag `--maxTotalMemory`)", self.limit)
+        let limit = self.limit;
+        if self.has_its_part {
+            write!(
+                f,
+                "the function holds as much of the memory of the process, of {limit} bytes, as is left for others (flag \
+                 `--maxTotalMemory`)"
+            )
+        } else {
+            write!(f, "the memory of the process is at its limit of {limit} bytes (flag `--maxTotalMemory`)")
+        }
     }
 }
 
@@ -76,12 +120,21 @@ impl Ceiling {
             shared: Arc::new(Shared {
                 limit,
                 held: AtomicUsize::new(0),
+                idle: AtomicUsize::new(0),
+                sharers: AtomicUsize::new(0),
                 refused: AtomicU64::new(0),
-                waiting: AtomicUsize::new(0),
-                waiters: Mutex::default(),
+                queue: Queue::default(),
                 short: Notify::new(),
             }),
+            account: None,
         }
+    }
+
+    /// The same for one more who shares it with others: what is reserved with this, and with its clones, is together no more than
+    /// is left for the others.
+    #[must_use]
+    pub fn share(&self) -> Ceiling {
+        Ceiling { shared: Arc::clone(&self.shared), account: Some(Arc::default()) }
     }
 
     /// The limit in bytes; none without one.
@@ -89,9 +142,15 @@ impl Ceiling {
         (self.shared.limit != usize::MAX).then_some(self.shared.limit)
     }
 
-    /// Bytes that are reserved now.
+    /// Bytes that are reserved now, by all.
     pub fn held(&self) -> usize {
-        self.shared.held.load(Relaxed)
+        // One after the other: in between, a stack may become idle.
+        self.shared.held.load(SeqCst).saturating_sub(self.idle())
+    }
+
+    /// Bytes of stacks that are not in use, and are kept for the next instances.
+    pub fn idle(&self) -> usize {
+        self.shared.idle.load(SeqCst)
     }
 
     /// How often memory was refused.
@@ -99,12 +158,13 @@ impl Ceiling {
         self.shared.refused.load(Relaxed)
     }
 
-    /// Bytes that are not reserved now.
+    /// Bytes that are neither reserved now nor kept for stacks.
     pub fn free(&self) -> usize {
-        self.shared.limit.saturating_sub(self.held())
+        self.shared.limit.saturating_sub(self.shared.held.load(SeqCst))
     }
 
-    /// Resolves when somebody waits for memory or was refused since this was last asked, for the one who can give some back.
+    /// Resolves when somebody waits for memory or was refused since this was last asked, for the one who can give some back. Who
+    /// has more than its part of what functions share is nobody to give something back for.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -114,12 +174,17 @@ impl Ceiling {
 
     /// Whether somebody waits for memory now.
     pub fn has_waiters(&self) -> bool {
-        self.shared.waiting.load(SeqCst) > 0
+        self.shared.queue.is_waited_in()
+    }
+
+    /// Whether somebody waits for memory now who has not more than its part.
+    pub fn is_short(&self) -> bool {
+        self.has_waiters() && self.shared.queue.any(|account, wish| self.shared.is_due(account, wish.bytes))
     }
 
     /// A reservation to begin with: of nothing.
     pub fn nothing(&self) -> Reservation {
-        Reservation { shared: Arc::clone(&self.shared), bytes: 0 }
+        Reservation { ceiling: self.clone(), bytes: 0, stacks: 0 }
     }
 
     /// Reserves this much now.
@@ -127,34 +192,33 @@ impl Ceiling {
     /// # Errors
     /// There is less.
     pub fn reserve(&self, bytes: usize) -> Result<Reservation, Full> {
-        self.take(bytes).ok_or_else(|| self.refuse())
+        self.take(Wish::of(bytes)).ok_or_else(|| self.refuse(bytes))
     }
 
     /// Reserves this much, after at most until `deadline`.
     ///
     /// # Errors
     /// There was less all the time.
-    pub(crate) async fn reserve_until(&self, bytes: usize, deadline: Instant) -> Result<Reservation, Full> {
-        if let Some(reservation) = self.take(bytes) {
+    pub(crate) async fn reserve_until(&self, wish: Wish, deadline: Instant) -> Result<Reservation, Full> {
+        if let Some(reservation) = self.take(wish) {
             return Ok(reservation);
         }
         // More than there can ever be is not waited for.
-        if bytes > self.shared.limit {
-            return Err(self.refuse());
+        if wish.bytes > self.shared.limit {
+            return Err(self.refuse(wish.bytes));
         }
         // In this order: what is dropped first is the receiver, by which the queue knows who is still there.
         let _place = InQueue(&self.shared);
-        let (grant, mut granted) = oneshot::channel();
-        self.shared.join(Waiter { bytes, grant });
+        let mut granted = self.shared.queue.join(self, wish);
         // What was given back before anybody could know of this one.
         self.shared.serve();
-        self.shared.short.notify_one();
+        self.shared.tell(self.account.as_deref(), wish.bytes);
         if let Some(Ok(reservation)) = within(Some(deadline), &mut granted).await {
             return Ok(reservation);
         }
         granted.close();
         // It may have come in the last moment.
-        granted.try_recv().map_err(|_| self.refuse())
+        granted.try_recv().map_err(|_| self.refuse(wish.bytes))
     }
 
     /// Reserves what is free, `most` of it, but no less than `least`.
@@ -162,92 +226,111 @@ impl Ceiling {
     /// # Errors
     /// There is less.
     pub(crate) fn reserve_between(&self, least: usize, most: usize) -> Result<Reservation, Full> {
-        self.take(self.free().min(most).max(least)).or_else(|| self.take(least)).ok_or_else(|| self.refuse())
+        let best = self.take(Wish::of(self.free().min(most).max(least)));
+        best.or_else(|| self.take(Wish::of(least))).ok_or_else(|| self.refuse(least))
     }
 
     /// Reserves without a word about it when that fails.
-    pub(crate) fn take(&self, bytes: usize) -> Option<Reservation> {
-        let taken = self.shared.take(bytes);
-        taken.then(|| Reservation { shared: Arc::clone(&self.shared), bytes })
+    pub(crate) fn take(&self, wish: Wish) -> Option<Reservation> {
+        let taken = self.shared.take(self.account.as_deref(), wish);
+        taken.then(|| Reservation { ceiling: self.clone(), bytes: wish.bytes, stacks: wish.stacks })
     }
 
-    fn refuse(&self) -> Full {
-        self.shared.refuse()
+    fn refuse(&self, bytes: usize) -> Full {
+        self.shared.refused.fetch_add(1, Relaxed);
+        self.shared.tell(self.account.as_deref(), bytes);
+        Full { limit: self.shared.limit, has_its_part: self.account.is_some() && bytes <= self.free() }
     }
 }
 
 impl Shared {
-    fn take(&self, bytes: usize) -> bool {
-        let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.held.fetch_update(SeqCst, Relaxed, more).is_ok()
+    /// Reserves, stacks that are idle first.
+    fn take(&self, account: Option<&Account>, Wish { bytes, stacks }: Wish) -> bool {
+        if bytes == 0 {
+            return true;
+        }
+        // Counted first, so that two at once do not both find the last bytes of their part.
+        let before = account.map_or(0, |account| account.held.fetch_add(bytes, SeqCst));
+        let reused = if stacks == 0 { 0 } else { self.take_idle(stacks) };
+        let more = |held: usize| {
+            let sum = held.checked_add(bytes - reused).filter(|sum| *sum <= self.limit)?;
+            let is_allowed = before == 0 || before.saturating_add(bytes) <= self.limit - held + reused;
+            is_allowed.then_some(sum)
+        };
+        if self.held.fetch_update(SeqCst, SeqCst, more).is_ok() {
+            if account.is_some_and(|account| account.granted.fetch_add(bytes, SeqCst) == 0) {
+                self.sharers.fetch_add(1, SeqCst);
+            }
+            return true;
+        }
+        self.idle.fetch_add(reused, SeqCst);
+        if let Some(account) = account {
+            account.held.fetch_sub(bytes, SeqCst);
+        }
+        false
     }
 
-    fn give_back(self: &Arc<Self>, bytes: usize) {
+    fn take_idle(&self, stacks: usize) -> usize {
+        let taken = self.idle.fetch_update(SeqCst, SeqCst, |idle| (idle > 0).then(|| idle - idle.min(stacks)));
+        taken.map_or(0, |idle| idle.min(stacks))
+    }
+
+    /// Takes back, and keeps what has been stacks.
+    fn give_back(&self, account: Option<&Account>, Wish { bytes, stacks }: Wish) {
         if bytes == 0 {
             return;
         }
-        // Sequentially consistent with `join`: one of the two sees the other.
-        self.held.fetch_sub(bytes, SeqCst);
-        if self.waiting.load(SeqCst) > 0 {
+        if let Some(account) = account {
+            if account.granted.fetch_sub(bytes, SeqCst) == bytes {
+                self.sharers.fetch_sub(1, SeqCst);
+            }
+            account.held.fetch_sub(bytes, SeqCst);
+        }
+        self.idle.fetch_add(stacks, SeqCst);
+        // Sequentially consistent with who joins the queue: one of the two sees the other.
+        self.held.fetch_sub(bytes - stacks, SeqCst);
+        if self.queue.is_waited_in() {
             self.serve();
         }
     }
 
-    fn refuse(&self) -> Full {
-        self.refused.fetch_add(1, Relaxed);
-        self.short.notify_one();
-        Full { limit: self.limit }
+    /// Whether one who asks for this much has no more than its part with it, were all that the others may have theirs: then it is
+    /// worth it that somebody makes room.
+    fn is_due(&self, account: Option<&Account>, bytes: usize) -> bool {
+        let Some(held) = account.map(|account| account.granted.load(SeqCst)).filter(|held| *held > 0) else {
+            return true;
+        };
+        held.saturating_add(bytes) <= self.limit / (self.sharers.load(SeqCst) + 1)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn join(&self, waiter: Waiter) {
-        let mut waiters = self.lock();
-        waiters.push_back(waiter);
-        self.waiting.store(waiters.len(), SeqCst);
+    fn tell(&self, account: Option<&Account>, bytes: usize) {
+        if self.is_due(account, bytes) {
+            self.short.notify_one();
+        }
     }
 
     /// Gives what is free to those who wait, in order, as far as it goes.
-    fn serve(self: &Arc<Self>) {
-        let mut served = Vec::new();
-        {
-            let mut waiters = self.lock();
-            waiters.retain(|waiter| !waiter.grant.is_closed());
-            let mut index = 0;
-            while let Some(waiter) = waiters.get(index) {
-                if self.take(waiter.bytes) {
-                    served.extend(waiters.remove(index));
-                } else {
-                    index += 1;
-                }
-            }
-            self.waiting.store(waiters.len(), SeqCst);
-        }
-        for Waiter { bytes, grant } in served {
-            // To one that has gone away in this moment it does not get: it is dropped here, which serves the next.
-            drop(grant.send(Reservation { shared: Arc::clone(self), bytes }));
-        }
+    fn serve(&self) {
+        self.queue.serve(|account, wish| self.take(account, wish));
     }
 }
 
-/// Takes those who do not wait any more out of the queue.
+/// Leaves the queue when it is dropped.
 struct InQueue<'a>(&'a Shared);
 
 impl Drop for InQueue<'_> {
     fn drop(&mut self) {
-        let mut waiters = self.0.lock();
-        waiters.retain(|waiter| !waiter.grant.is_closed());
-        self.0.waiting.store(waiters.len(), SeqCst);
+        self.0.queue.tidy();
     }
 }
 
 /// Memory that is reserved; given back when it is dropped.
 #[must_use]
 pub struct Reservation {
-    shared: Arc<Shared>,
+    ceiling: Ceiling,
     bytes: usize,
+    /// The part of them that is stacks of a pool.
+    stacks: usize,
 }
 
 impl fmt::Debug for Reservation {
@@ -267,160 +350,36 @@ impl Reservation {
     /// # Errors
     /// There is not as much; it stays as it is.
     pub fn grow(&mut self, more: usize) -> Result<(), Full> {
-        if more > 0 && !self.shared.take(more) {
-            return Err(self.shared.refuse());
+        if !self.ceiling.shared.take(self.ceiling.account.as_deref(), Wish::of(more)) {
+            return Err(self.ceiling.refuse(more));
         }
         self.bytes += more;
         Ok(())
     }
 
-    /// Gives a part back, or all there is.
+    /// Gives a part back, or all there is but stacks.
     pub fn shrink(&mut self, less: usize) {
-        let less = less.min(self.bytes);
+        let less = less.min(self.bytes - self.stacks);
         self.bytes -= less;
-        self.shared.give_back(less);
+        self.ceiling.shared.give_back(self.ceiling.account.as_deref(), Wish::of(less));
     }
 
     /// Takes a part out, or all there is: a reservation of its own.
-    pub(crate) fn split(&mut self, bytes: usize) -> Reservation {
-        let bytes = bytes.min(self.bytes);
+    pub(crate) fn split(&mut self, wish: Wish) -> Reservation {
+        let bytes = wish.bytes.min(self.bytes);
+        let stacks = wish.stacks.min(self.stacks).min(bytes);
         self.bytes -= bytes;
-        Reservation { shared: Arc::clone(&self.shared), bytes }
+        self.stacks -= stacks;
+        Reservation { ceiling: self.ceiling.clone(), bytes, stacks }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.shared.give_back(self.bytes);
+        let Reservation { ceiling, bytes, stacks } = self;
+        ceiling.shared.give_back(ceiling.account.as_deref(), Wish { bytes: *bytes, stacks: *stacks });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    /// Longer than any test takes.
-    const LONG: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn the_limit_is_exact_and_what_is_dropped_comes_back() {
-        let ceiling = Ceiling::new(100);
-        let mut first = ceiling.reserve(60).unwrap();
-        assert_eq!(ceiling.reserve(41).unwrap_err(), Full { limit: 100 });
-        let second = ceiling.reserve(40).unwrap();
-        assert_eq!((ceiling.held(), ceiling.free(), ceiling.refused()), (100, 0, 1));
-        assert!(first.grow(1).is_err());
-        drop(second);
-        first.grow(40).unwrap();
-        first.shrink(90);
-        assert_eq!((first.bytes(), ceiling.held()), (10, 10));
-        let part = first.split(4);
-        first.shrink(1000);
-        assert_eq!((first.bytes(), part.bytes(), ceiling.held()), (0, 4, 4));
-        drop((first, part));
-        assert_eq!((ceiling.held(), ceiling.refused()), (0, 2));
-        assert_eq!(ceiling.reserve_between(10, 50).unwrap().bytes(), 50);
-        let _most = ceiling.reserve(70).unwrap();
-        assert_eq!(ceiling.reserve_between(10, 50).unwrap().bytes(), 30);
-        assert!(ceiling.reserve_between(31, 50).is_err());
-    }
-
-    #[test]
-    fn without_a_limit_nothing_is_refused() {
-        let ceiling = Ceiling::default();
-        let held = ceiling.reserve(usize::MAX - 1).unwrap();
-        assert_eq!((ceiling.limit(), ceiling.held(), ceiling.free()), (None, usize::MAX - 1, 1));
-        drop(held);
-        assert_eq!(
-            Full { limit: 7 }.to_string(),
-            "the memory of the process is at its limit of 7 bytes (flag `--maxTotalMemory`)"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_gets_memory_in_order_and_small_ones_are_not_held_up() {
-        let ceiling = Ceiling::new(100);
-        let mut held = ceiling.reserve(90).unwrap();
-        let until = Instant::now() + LONG;
-        let wait = |bytes| {
-            let ceiling = ceiling.clone();
-            tokio::spawn(async move { ceiling.reserve_until(bytes, until).await })
-        };
-        let (large, small) = (wait(60), wait(20));
-        tokio::task::yield_now().await;
-        assert!(ceiling.has_waiters());
-        held.shrink(10);
-        let small = small.await.unwrap().unwrap();
-        assert!(!large.is_finished());
-        held.shrink(40);
-        tokio::task::yield_now().await;
-        assert!(!large.is_finished(), "60 of 100 are taken");
-        drop(small);
-        assert_eq!(large.await.unwrap().unwrap().bytes(), 60);
-        assert!(!ceiling.has_waiters());
-        drop(held);
-        assert_eq!((ceiling.held(), ceiling.refused()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_ends_and_leaves_nothing() {
-        let ceiling = Ceiling::new(100);
-        let held = ceiling.reserve(90).unwrap();
-        let soon = Instant::now() + Duration::from_secs(1);
-        assert_eq!(ceiling.reserve_until(11, soon).await.unwrap_err(), Full { limit: 100 });
-        assert_eq!((Instant::now() >= soon, ceiling.has_waiters()), (true, false));
-        let begin = Instant::now();
-        assert!(ceiling.reserve_until(101, begin + LONG).await.is_err(), "it can never come");
-        assert_eq!(Instant::now(), begin);
-        let waiting = tokio::spawn({
-            let ceiling = ceiling.clone();
-            async move { ceiling.reserve_until(11, begin + LONG).await }
-        });
-        tokio::task::yield_now().await;
-        assert!(ceiling.has_waiters());
-        waiting.abort();
-        assert!(waiting.await.is_err());
-        assert!(!ceiling.has_waiters(), "one that goes away leaves the queue");
-        drop(held);
-        assert_eq!((ceiling.held(), ceiling.refused()), (0, 2));
-    }
-
-    #[tokio::test]
-    async fn shortage_is_told_to_who_can_do_something() {
-        let ceiling = Ceiling::new(100);
-        let _held = ceiling.reserve(100).unwrap();
-        assert!(ceiling.reserve(1).is_err());
-        ceiling.short().await;
-        let waits = ceiling.reserve_until(1, Instant::now() + LONG);
-        tokio::select! {
-            biased;
-            _ = waits => panic!("there is no memory"),
-            () = ceiling.short() => {}
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn nothing_is_lost_between_many() {
-        let ceiling = Ceiling::new(10);
-        let until = Instant::now() + LONG;
-        let tasks: Vec<_> = (0..8)
-            .map(|number| {
-                let ceiling = ceiling.clone();
-                tokio::spawn(async move {
-                    for round in 0..2_000 {
-                        let reservation = ceiling.reserve_until(1 + (number + round) % 10, until).await.unwrap();
-                        assert!(ceiling.held() <= 10);
-                        tokio::task::yield_now().await;
-                        drop(reservation);
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert_eq!((ceiling.held(), ceiling.has_waiters(), ceiling.refused()), (0, false, 0));
-    }
-}
+mod tests;

@@ -15,15 +15,15 @@ use crate::compiler::{CompileQueue, Compiler};
 use crate::error::{LoadError, LoadErrorKind};
 use crate::files::OpenFiles;
 use crate::instance::Instance;
-use crate::reaper::Reaper;
+use crate::reaper::{Mourner, Reaper};
 use crate::slices::LongPool;
 use crate::source::Bounds;
 use crate::ticker::Ticker;
 
 /// Stack of a guest in bytes, the host functions' frames on top included.
 const ASYNC_STACK: usize = 1 << 20;
-/// Stack that wasm itself may use of it.
-const WASM_STACK: usize = 512 << 10;
+/// Stack that wasm itself may use of it: so much of it a guest can fill, and counts.
+pub(crate) const WASM_STACK: usize = 512 << 10;
 /// Table elements that a slot of the pool holds; modules that start with more get memory of their own.
 const POOL_TABLE_ELEMENTS: usize = 20_000;
 /// Tables that a slot of the pool holds.
@@ -53,9 +53,8 @@ const MAX_INSTANCES: usize = 100_000;
 /// Bytes of WebAssembly text where compiling has a budget: text is read within the process, and it is for small modules.
 const MAX_TEXT: usize = 1 << 20;
 
-/// What an instance takes of the ceiling beside its memories and tables, in bytes: the stack that a guest can fill, and what
-/// belongs to it on the heap.
-pub(crate) const INSTANCE: usize = WASM_STACK + (64 << 10);
+/// What an instance takes of the ceiling beside its memories, tables and stacks, in bytes: what belongs to it on the heap.
+pub(crate) const INSTANCE: usize = 64 << 10;
 
 /// How an [`Engine`] is set up.
 #[derive(Debug, Clone)]
@@ -63,8 +62,8 @@ pub(crate) const INSTANCE: usize = WASM_STACK + (64 << 10);
 pub struct EngineConfig {
     /// Instances that may exist at once, of all functions together, up to 100,000. Default 256.
     pub max_instances: usize,
-    /// Whether functions share these instances: none has more than are left for the others. However many want all that they can
-    /// get, there are some for the next. Off for programs with one function, which may have all. Default off.
+    /// Whether functions share these instances, and the memory of the process: none has more than is left for the others. However
+    /// many want all that they can get, there is some for the next. Off for programs with one function, which may have all. Default off.
     pub fair: bool,
     /// Threads for calls that take longer than a slice. Default: the number of cores.
     pub long_threads: usize,
@@ -196,6 +195,11 @@ impl Engine {
         &self.shared.ceiling
     }
 
+    /// The memory of the process for one more function: a part of it, where functions share it.
+    pub(crate) fn part_of_ceiling(&self) -> Ceiling {
+        if self.shared.fair { self.shared.ceiling.share() } else { self.shared.ceiling.clone() }
+    }
+
     /// Whether memory and stacks come from a pool.
     pub fn is_pooling(&self) -> bool {
         self.shared.pooled.is_some()
@@ -223,6 +227,16 @@ impl Engine {
         if instance.memory_size() > SMALL_MEMORY {
             self.shared.reaper.bury(instance);
         }
+    }
+
+    /// As [`Engine::bury`] for somebody who waits until it is done.
+    pub(crate) fn bury_for(&self, instance: Box<Instance>, mourner: Mourner) {
+        if instance.memory_size() > SMALL_MEMORY {
+            // Dropped in this order.
+            return self.shared.reaper.bury((instance, mourner));
+        }
+        drop(instance);
+        drop(mourner);
     }
 
     pub(crate) fn cache(&self) -> Option<&CompileCache> {

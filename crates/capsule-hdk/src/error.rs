@@ -167,6 +167,8 @@ pub enum MemoryLimit {
     Instance(usize),
     /// That of the whole process, in bytes.
     Process(usize),
+    /// The function's part of the process's, of so many bytes.
+    Part(usize),
 }
 
 impl fmt::Display for MemoryLimit {
@@ -174,6 +176,13 @@ impl fmt::Display for MemoryLimit {
         match self {
             MemoryLimit::Instance(limit) => {
                 write!(f, "it was refused memory at its limit of {limit} bytes, flag `--maxMemory`")
+            }
+            MemoryLimit::Part(limit) => {
+                write!(
+                    f,
+                    "it was refused memory: of the {limit} bytes of the process, flag `--maxTotalMemory`, the function holds as \
+                     much as is left for others"
+                )
             }
             MemoryLimit::Process(limit) => {
                 write!(

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use cap_primitives::fs::{self, DirOptions, FollowSymlinks, Metadata, MetadataExt as _, OpenOptions};
 
 pub use blocking::Blocking;
+pub(crate) use blocking::Turn;
 pub(crate) use closing::Closing;
 pub use disk::DiskUse;
 pub(crate) use disk::{Disk, Tracked};

@@ -21,6 +21,7 @@ use crate::link::Host;
 use crate::module::{Module, check_exports};
 use crate::output::{Buffering, DirectOutput, Output};
 use crate::place::Place;
+use crate::reaper::Burial;
 use crate::slices::{self, HangUp, Lane, Lost, Running, within};
 use crate::stats::Stats;
 use crate::template::Template;
@@ -336,7 +337,7 @@ impl Inner {
 
     /// What a call with a vacant slot runs in: a place for a new instance, or an instance that came free while it waited for one.
     async fn settle(&self, slot: Slot, patience: Duration) -> Result<(Slot, Option<Place>), CallError> {
-        if let Some(place) = Place::now(&self.template.engine, &self.template.needs) {
+        if let Some(place) = self.template.place_now() {
             return Ok((slot, Some(place)));
         }
         let mut place = pin!(self.template.place(patience));
@@ -394,7 +395,8 @@ impl Inner {
         self.template.surroundings.io.spawn(async move {
             let place = instance.give_up_place(&inner.template.needs);
             inner.template.surroundings.counters.recycle();
-            inner.end(instance).await;
+            // Until the old one is gone the pool has no room for a new one, whatever the place says.
+            inner.end(instance).await.gone().await;
             let Some(place) = place.filter(|_| !inner.instances.is_stopping()) else { return };
             let deadline = inner.template.surroundings.limits.call_timeout.map(|limit| Instant::now() + limit);
             let future = Box::pin({
@@ -416,10 +418,11 @@ impl Inner {
     }
 
     /// `OnStop` with its own limit, then the end.
-    async fn end(&self, mut instance: Box<Instance>) {
+    async fn end(&self, mut instance: Box<Instance>) -> Burial {
         let name = self.template.surroundings.name.clone();
         let engine = self.template.engine.clone();
         let deadline = Instant::now() + STOP_LIMIT;
+        let (mourner, burial) = Burial::announce();
         let future = Box::pin(async move {
             let _active = engine.ticker().activate();
             match within(Some(deadline), instance.stop(deadline)).await {
@@ -430,7 +433,7 @@ impl Inner {
                 Some(Err(error)) => tracing::warn!(function = name, "OnStop: {error}"),
             }
             instance.output().finish_now();
-            engine.bury(instance);
+            engine.bury_for(instance, mourner);
         });
         // It notices its deadline by itself, except when it waits for its turn behind other guests.
         let last = Some(deadline + STOP_LIMIT);
@@ -438,6 +441,7 @@ impl Inner {
         if running.await.is_err() {
             tracing::warn!(function = self.template.surroundings.name, "OnStop was given up: it found no turn to run");
         }
+        burial
     }
 
     /// Sees to it that instances which nobody uses are let go.

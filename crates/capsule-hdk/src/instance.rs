@@ -44,11 +44,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// With the memory that is reserved for the instance, of which `growing` bytes are for what can grow.
-    fn new(context: HostContext, engine: &wasmtime::Engine, memory: Reservation, growing: usize) -> State {
+    /// With the memory that is reserved for what the instance needs.
+    fn new(context: HostContext, engine: &wasmtime::Engine, memory: Reservation, needs: &Needs) -> State {
         let HostContext { surroundings, output, open_files, .. } = &context;
         let wasi = Wasi::new(surroundings, output, open_files);
-        let limiter = Limiter::new(surroundings, engine, memory, growing);
+        let limiter = Limiter::new(surroundings, engine, memory, needs);
         let io = surroundings.io.clone();
         State { wasi, context, guest: None, limiter, depth: 0, debt: 0, io }
     }
@@ -180,7 +180,7 @@ impl Instance {
             open_files: Arc::default(),
         };
         let engine = pre.module().engine();
-        let mut store = Store::new(engine, State::new(context, engine, memory, needs.growing()));
+        let mut store = Store::new(engine, State::new(context, engine, memory, needs));
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| at_tick(context.data().context.deadline));
@@ -310,7 +310,7 @@ impl Instance {
     /// of it.
     pub(crate) fn give_up_place(&mut self, needs: &Needs) -> Option<Place> {
         let permit = self.permit.take()?;
-        Some(Place { permit, memory: self.store.data_mut().limiter.reservation.split(needs.sum()) })
+        Some(Place { permit, memory: self.store.data_mut().limiter.give_up(needs) })
     }
 
     /// True when the module wants to hear of its end.

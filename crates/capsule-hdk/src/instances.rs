@@ -85,8 +85,26 @@ impl Instances {
         if let Some(instance) = ledger.idle.pop() {
             return Ok(Acquired::Now(self.slot(Some(instance))));
         }
-        // Where functions share the engine, one waits for an instance of its own rather than take more than its part.
-        if ledger.slots < self.max && self.engine.has_share(ledger.slots) {
+        // Where functions share the engine, one waits for an instance of its own rather than take more than its part. When the part
+        // has become larger meanwhile, those who wait come first.
+        let mut has_room = self.has_room(&ledger);
+        while has_room && let Some(waiter) = ledger.next_waiter(false) {
+            if ledger.retry_at.is_some_and(|retry_at| retry_at > Instant::now()) {
+                ledger.waiters.push_front(waiter);
+                break;
+            }
+            match waiter.arrival.send(Ok(self.slot(None))) {
+                Ok(()) => {
+                    ledger.slots += 1;
+                    self.engine.slot_taken();
+                    has_room = self.has_room(&ledger);
+                }
+                // Nobody's any more: it is not to come back here.
+                Err(Ok(mut slot)) => slot.owner = None,
+                Err(Err(_)) => {}
+            }
+        }
+        if has_room {
             let now = Instant::now();
             if let Some(retry_at) = ledger.retry_at.filter(|retry_at| *retry_at > now) {
                 return Err(busy(BusyReason::BackOff, retry_at - now));
@@ -99,6 +117,11 @@ impl Instances {
             Some(turn) => Ok(Acquired::InTurn(turn)),
             None => Err(busy(BusyReason::QueueFull(self.queue), RETRY)),
         }
+    }
+
+    /// Whether the function may have one more slot.
+    fn has_room(&self, ledger: &Ledger) -> bool {
+        ledger.slots < self.max && self.engine.has_share(ledger.slots)
     }
 
     /// A place in the queue for one who holds a vacant slot and may have to wait long for an instance in it; none when there is no

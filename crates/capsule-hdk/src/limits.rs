@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::ceiling::Reservation;
 use crate::error::MemoryLimit;
 use crate::host::Surroundings;
+use crate::place::Needs;
 use crate::slices;
 use crate::stats::Counters;
 
@@ -178,7 +179,7 @@ pub(crate) struct Limiter {
     table_elements: usize,
     counters: Arc<Counters>,
     /// What the instance takes of the process's memory.
-    pub(crate) reservation: Reservation,
+    reservation: Reservation,
     /// The part of it that was reserved for memories and tables before they are there.
     unused: usize,
     /// What the last growth of the memory was granted.
@@ -188,12 +189,12 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// With a reservation of which `unused` bytes are for memories and tables.
+    /// With a reservation for what the instance needs.
     pub(crate) fn new(
         surroundings: &Surroundings,
         engine: &wasmtime::Engine,
         reservation: Reservation,
-        unused: usize,
+        needs: &Needs,
     ) -> Limiter {
         Limiter {
             engine: engine.clone(),
@@ -201,10 +202,17 @@ impl Limiter {
             table_elements: surroundings.limits.table_elements,
             counters: Arc::clone(&surroundings.counters),
             reservation,
-            unused,
+            unused: needs.growing(),
             granted: 0,
             refused: None,
         }
+    }
+
+    /// Gives a part of the reservation to somebody else. What was reserved ahead goes with it: from now on all that grows is paid
+    /// for anew.
+    pub(crate) fn give_up(&mut self, needs: &Needs) -> Reservation {
+        self.unused = 0;
+        self.reservation.split(needs.wish())
     }
 
     fn pay(&mut self, bytes: usize) -> bool {
@@ -215,7 +223,8 @@ impl Limiter {
                 true
             }
             Err(full) => {
-                self.refused = Some(MemoryLimit::Process(full.limit));
+                let limit = if full.has_its_part { MemoryLimit::Part } else { MemoryLimit::Process };
+                self.refused = Some(limit(full.limit));
                 self.counters.hit(Limit::TotalMemory);
                 false
             }

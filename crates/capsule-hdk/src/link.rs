@@ -11,7 +11,9 @@ use wasmtime::{Caller, ExternType, FuncType, Linker, Val, ValType};
 use crate::engine::Engine;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::held::{Held, SMALL};
-use crate::host::{GuestMemory, Handler, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType, range};
+use crate::host::{
+    GuestMemory, Handler, HostFunction, HostFunctions, HostResult, Reply, Surroundings, Value, ValueType, range,
+};
 use crate::instance::{GuestExports, HostFault, State, printable};
 use crate::limits::Limit;
 use crate::module::{Module, same, signature};
@@ -28,6 +30,19 @@ const TICK: usize = 1 << 20;
 const CALL: usize = 512;
 /// What one costs that may wait, and may as well answer at once.
 const WAITING_CALL: usize = TICK / 16;
+
+/// Imports that do not fit and are named; more are counted.
+const MAX_PROBLEMS: usize = 20;
+
+/// What is wrong with an import.
+enum Wrong {
+    Unknown,
+    NoFunction,
+    Signature { wanted: Types, offered: Types },
+}
+
+/// Parameters and results.
+type Types = (Vec<ValType>, Vec<ValType>);
 
 /// The host functions of a runner, linked for the engine. One serves all functions.
 #[derive(Clone)]
@@ -74,27 +89,42 @@ impl Host {
         }
     }
 
-    /// Checks the imports of `module`; all problems as texts.
+    /// Checks the imports of `module`; the first problems as texts, and how many more there are: a module may import as much as it
+    /// likes.
     pub(crate) fn check_imports(&self, module: &Module) -> Vec<String> {
         let mut problems = Vec::new();
+        let mut more = 0_usize;
         for import in module.wasm().imports() {
-            let name = format!("`{}.{}`", printable(import.module()), printable(import.name()));
-            let offered = self.shared.offered.get(&(import.module().to_owned(), import.name().to_owned()));
-            match (import.ty(), offered) {
-                (_, None) => problems.push(format!("import {name} is unknown")),
+            let key = (import.module().to_owned(), import.name().to_owned());
+            let problem = match (import.ty(), self.shared.offered.get(&key)) {
+                (_, None) => Wrong::Unknown,
                 (ExternType::Func(wanted), Some(offered)) => {
                     let types = |ty: &FuncType| (ty.params().collect::<Vec<_>>(), ty.results().collect::<Vec<_>>());
                     let (wanted, offered) = (types(&wanted), types(offered));
-                    if !same(&wanted.0, &offered.0) || !same(&wanted.1, &offered.1) {
-                        problems.push(format!(
-                            "import {name} has the signature {}, expected {}",
-                            signature(&wanted.0, &wanted.1),
-                            signature(&offered.0, &offered.1)
-                        ));
+                    if same(&wanted.0, &offered.0) && same(&wanted.1, &offered.1) {
+                        continue;
                     }
+                    Wrong::Signature { wanted, offered }
                 }
-                (_, Some(_)) => problems.push(format!("import {name} is not a function")),
+                (_, Some(_)) => Wrong::NoFunction,
+            };
+            if problems.len() == MAX_PROBLEMS {
+                more += 1;
+                continue;
             }
+            let name = format!("`{}.{}`", printable(import.module()), printable(import.name()));
+            problems.push(match problem {
+                Wrong::Unknown => format!("import {name} is unknown"),
+                Wrong::NoFunction => format!("import {name} is not a function"),
+                Wrong::Signature { wanted, offered } => format!(
+                    "import {name} has the signature {}, expected {}",
+                    signature(&wanted.0, &wanted.1),
+                    signature(&offered.0, &offered.1)
+                ),
+            });
+        }
+        if more > 0 {
+            problems.push(format!("and {more} more"));
         }
         problems
     }
@@ -219,9 +249,9 @@ async fn run(
     let call = if matches!(handler, Handler::Waiting { .. }) { WAITING_CALL } else { CALL };
     let lengths = pairs.chunks_exact(2).map(|pair| pair[1] as usize);
     pay(&mut caller, lengths.fold(call, usize::saturating_add)).await;
-    // Held until the answer is the guest's: copies of the inputs, and printed lines that wait.
+    // Copies of the inputs, and printed lines that wait.
     let mut held: Option<Held> = None;
-    let (answer, limit) = {
+    let answer = {
         let (bytes, state) = memory.data_and_store_mut(&mut caller);
         let bytes = &*bytes;
         let mut inputs: [&[u8]; 5] = [&[]; 5];
@@ -239,37 +269,34 @@ async fn run(
             if given > SMALL { state.context.hold(given).map(|bytes| held = Some(bytes)).err() } else { None };
         match (handler, refused) {
             (_, Some(full)) if reply == Reply::Nothing => return Err(fault(full).into()),
-            (_, Some(full)) => (Answer::Now(Err(full)), limit),
-            (Handler::Immediate { call, .. }, None) => (Answer::Now(call(&state.context, inputs)), limit),
+            (_, Some(full)) => Answer::Now(Err(full)),
+            (Handler::Immediate { call, .. }, None) => Answer::Now(call(&state.context, inputs)),
             (Handler::Waiting { call, .. }, None) => {
                 let inputs = inputs.iter().map(|input| input.to_vec()).collect();
-                (Answer::Later(call(state.context.clone(), inputs), state.io.clone()), limit)
+                Answer::Later(call(state.context.clone(), inputs), state.io.clone())
             }
             (Handler::Raw { .. }, None) => return Err(fault("is linked with the wrong convention".into()).into()),
         }
     };
+    // Counted as soon as it is there: whoever pays for it gives way to others, who have answers of their own meanwhile.
     let answer = match answer {
-        Answer::Now(answer) => answer,
-        Answer::Later(future, io) => wait(future, io).await,
+        Answer::Now(answer) => count(&caller.data().context.surroundings, &mut held, answer),
+        Answer::Later(future, io) => {
+            let (answer, waited) = wait(future, io, &caller.data().context.surroundings, held).await;
+            held = waited;
+            answer
+        }
     };
-    pay(&mut caller, answer.as_ref().map_or(0, Vec::len)).await;
+    pay(&mut caller, answer.as_ref().map_or(0, |answer| answer.bytes.len())).await;
     if caller.data().context.output.room() == 0 {
         let output = Arc::clone(&caller.data().context.output);
         output.relieve().await;
     }
-    drop(held.take());
-    let answer = match answer {
-        Ok(answer) if answer.len() > limit => {
-            caller.data().context.hit(Limit::HostMemory);
-            let length = answer.len();
-            Err(format!("the answer of {length} bytes exceeds the limit of {limit} bytes (flag `--maxHostMemory`)"))
-        }
-        // The guest may take its time to make room for it.
-        Ok(answer) if answer.len() > SMALL => caller.data().context.hold(answer.len()).map(|bytes| {
-            held = Some(bytes);
-            answer
-        }),
-        answer => answer,
+    drop(held);
+    // The guest may take its time to make room for the answer.
+    let (answer, _held) = match answer {
+        Ok(Counted { bytes, held }) => (Ok(bytes), held),
+        Err(error) => (Err(error), None),
     };
     let bytes = match (reply, answer) {
         (Reply::Nothing | Reply::Raw, Err(error)) => {
@@ -282,8 +309,32 @@ async fn run(
     if let [pointer_cell, length_cell] = *cells {
         give(&mut caller, &bytes, pointer_cell, length_cell, &fault).await?;
     }
-    drop(held);
     Ok(0)
+}
+
+/// An answer that is counted, when it is not small.
+struct Counted {
+    bytes: Vec<u8>,
+    held: Option<Held>,
+}
+
+/// Counts an answer, in the place of the inputs when it is not small. What does not fit is dropped here.
+fn count(surroundings: &Surroundings, inputs: &mut Option<Held>, answer: HostResult) -> Result<Counted, String> {
+    let bytes = answer?;
+    let limit = surroundings.limits.host_memory;
+    if bytes.len() > limit {
+        surroundings.counters.hit(Limit::HostMemory);
+        let length = bytes.len();
+        return Err(format!(
+            "the answer of {length} bytes exceeds the limit of {limit} bytes (flag `--maxHostMemory`)"
+        ));
+    }
+    if bytes.len() <= SMALL {
+        return Ok(Counted { bytes, held: None });
+    }
+    *inputs = None;
+    let held = Some(surroundings.host_memory.hold(bytes.len())?);
+    Ok(Counted { bytes, held })
 }
 
 /// What a host function does for the guest costs the guest its time.
@@ -302,25 +353,38 @@ enum Answer {
     Later(BoxFuture<'static, HostResult>, tokio::runtime::Handle),
 }
 
-/// Waits for a host function's future. On a thread for long calls it is handed to the I/O threads: there it does not stand
-/// behind other guests.
-async fn wait(future: BoxFuture<'static, HostResult>, io: tokio::runtime::Handle) -> HostResult {
+/// Waits for a host function's future, and counts its answer. On a thread for long calls it is handed to the I/O threads: there it
+/// does not stand behind other guests.
+async fn wait(
+    future: BoxFuture<'static, HostResult>,
+    io: tokio::runtime::Handle,
+    surroundings: &Arc<Surroundings>,
+    mut inputs: Option<Held>,
+) -> Waited {
     if !slices::in_pool() {
-        return future.await;
+        let answer = future.await;
+        return (count(surroundings, &mut inputs, answer), inputs);
     }
-    let task = AbortOnDrop(io.spawn(future));
-    task.await
+    let surroundings = Arc::clone(surroundings);
+    let task = io.spawn(async move {
+        let answer = future.await;
+        (count(&surroundings, &mut inputs, answer), inputs)
+    });
+    AbortOnDrop(task).await
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<HostResult>);
+/// An answer, and what is still held of the inputs.
+type Waited = (Result<Counted, String>, Option<Held>);
+
+struct AbortOnDrop(tokio::task::JoinHandle<Waited>);
 
 impl Future for AbortOnDrop {
-    type Output = HostResult;
+    type Output = Waited;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<HostResult> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Waited> {
         std::pin::Pin::new(&mut self.0)
             .poll(context)
-            .map(|joined| joined.unwrap_or_else(|_| Err("the runner is being stopped".into())))
+            .map(|joined| joined.unwrap_or_else(|_| (Err("the runner is being stopped".into()), None)))
     }
 }
 

@@ -73,6 +73,11 @@ impl Module {
         self.exports(names::START) && !HANDLERS.iter().any(|handler| self.exports(handler))
     }
 
+    /// Whether the host may call it within a call of it, on another stack: to put an answer into its memory.
+    pub(crate) fn nests(&self) -> bool {
+        self.exports(names::ALLOCATE_BUFFER) && self.wasm().imports().any(|import| import.module() != WASI)
+    }
+
     pub(crate) fn wasm(&self) -> &wasmtime::Module {
         &self.shared.wasm
     }
@@ -82,6 +87,9 @@ impl Module {
         self.shared.weight
     }
 }
+
+/// What a module imports of this writes its answers where the module says.
+const WASI: &str = "wasi_snapshot_preview1";
 
 /// The handlers a runner may call.
 const HANDLERS: [&str; 5] = [

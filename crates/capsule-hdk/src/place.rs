@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::ceiling::Reservation;
-use crate::engine::{Engine, INSTANCE};
+use crate::ceiling::{Ceiling, Reservation, Wish};
+use crate::engine::{Engine, INSTANCE, WASM_STACK};
 use crate::error::{Busy, BusyReason};
 use crate::limits::TABLE_ELEMENT;
 use crate::module::Module;
@@ -25,19 +25,24 @@ pub(crate) struct Needs {
     pub(crate) memory: u64,
     /// Tables, at most.
     tables: usize,
-    /// What does not grow: its stack, its globals, what belongs to it on the heap.
+    /// What does not grow: its stacks, its globals, what belongs to it on the heap.
     rest: usize,
+    /// The part of that which is stacks of the pool.
+    stacks: usize,
 }
 
 impl Needs {
-    pub(crate) fn of(module: &Module) -> Needs {
+    pub(crate) fn of(engine: &Engine, module: &Module) -> Needs {
+        let is_pooled = engine.pooled().is_some_and(|pooled| wasmtime::Engine::same(pooled, module.wasm().engine()));
+        let stacks = if module.nests() { 2 * WASM_STACK } else { WASM_STACK };
         let resources = module.wasm().resources_required();
         let elements = usize::try_from(resources.max_initial_table_size.unwrap_or(0)).unwrap_or(usize::MAX);
         let tables = usize::try_from(resources.num_tables).unwrap_or(usize::MAX);
         Needs {
             memory: resources.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE),
             tables: elements.saturating_mul(tables).saturating_mul(TABLE_ELEMENT),
-            rest: INSTANCE.saturating_add(module.weight()),
+            rest: INSTANCE.saturating_add(stacks).saturating_add(module.weight()),
+            stacks: if is_pooled { stacks } else { 0 },
         }
     }
 
@@ -50,6 +55,10 @@ impl Needs {
     pub(crate) fn sum(&self) -> usize {
         self.growing().saturating_add(self.rest)
     }
+
+    pub(crate) fn wish(&self) -> Wish {
+        Wish { bytes: self.sum(), stacks: self.stacks }
+    }
 }
 
 /// One of the engine's places, and the memory for an instance to begin with. Both are given back with the instance.
@@ -59,16 +68,21 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Both, if they are free.
-    pub(crate) fn now(engine: &Engine, needs: &Needs) -> Option<Place> {
+    /// Both, if they are free. The memory is the function's part of the `ceiling`.
+    pub(crate) fn now(engine: &Engine, ceiling: &Ceiling, needs: &Needs) -> Option<Place> {
         let permit = Arc::clone(engine.instances()).try_acquire_owned().ok()?;
-        let memory = engine.ceiling().take(needs.sum())?;
+        let memory = ceiling.take(needs.wish())?;
         Some(Place { permit, memory })
     }
 
     /// Waits for both, at most `patience`.
-    pub(crate) async fn find(engine: &Engine, needs: &Needs, patience: Duration) -> Result<Place, Busy> {
-        if let Some(place) = Place::now(engine, needs) {
+    pub(crate) async fn find(
+        engine: &Engine,
+        ceiling: &Ceiling,
+        needs: &Needs,
+        patience: Duration,
+    ) -> Result<Place, Busy> {
+        if let Some(place) = Place::now(engine, ceiling, needs) {
             return Ok(place);
         }
         let places = engine.instances();
@@ -78,7 +92,7 @@ impl Place {
             Some(Ok(permit)) => permit,
             _ => return Err(busy(BusyReason::Instances(engine.max_instances()))),
         };
-        let memory = engine.ceiling().reserve_until(needs.sum(), deadline).await;
+        let memory = ceiling.reserve_until(needs.wish(), deadline).await;
         Ok(Place { permit, memory: memory.map_err(|full| busy(BusyReason::Memory(full)))? })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ceiling::Ceiling;
 use crate::engine::Engine;
 use crate::error::{CallError, LoadError, LoadErrorKind};
 use crate::exports::Exports;
@@ -25,6 +26,8 @@ use crate::stats::Counters;
 /// Everything that an instance is made from.
 pub(crate) struct Template {
     pub(crate) engine: Engine,
+    /// The function's part of it.
+    ceiling: Ceiling,
     pre: wasmtime::InstancePre<State>,
     exports: Exports,
     pub(crate) surroundings: Arc<Surroundings>,
@@ -51,7 +54,7 @@ impl Template {
                 "the ABI is described in docs/abi.md; the module may need a newer runner, or to be built anew",
             ));
         }
-        let needs = Needs::of(module);
+        let needs = Needs::of(host.engine(), module);
         let too_much = |needed: u64, limit: usize, flag: &str| {
             let text = format!("module `{}` needs {needed} bytes of memory, the limit is {limit}", module.name());
             Err(LoadError::new(LoadErrorKind::Limit, text).with_hint(format!("raise it with `{flag}`")))
@@ -90,6 +93,7 @@ impl Template {
         };
         Ok(Template {
             engine: host.engine().clone(),
+            ceiling: host.engine().part_of_ceiling(),
             pre,
             exports: Exports::of(module.wasm()),
             surroundings: Arc::new(surroundings),
@@ -104,9 +108,14 @@ impl Template {
         CallError::Deadline(self.surroundings.limits.call_timeout.unwrap_or_default())
     }
 
+    /// A place for an instance, if there is one.
+    pub(crate) fn place_now(&self) -> Option<Place> {
+        Place::now(&self.engine, &self.ceiling, &self.needs)
+    }
+
     /// A place for an instance.
     pub(crate) async fn place(&self, patience: Duration) -> Result<Place, CallError> {
-        Place::find(&self.engine, &self.needs, patience).await.map_err(CallError::Busy)
+        Place::find(&self.engine, &self.ceiling, &self.needs, patience).await.map_err(CallError::Busy)
     }
 
     /// An instance, or the end of a command.

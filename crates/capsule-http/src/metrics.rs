@@ -124,10 +124,12 @@ impl Metrics {
 
     fn write_ceiling(&self, text: &mut String) {
         let limit = self.ceiling.limit().map_or("+Inf".into(), |limit| limit.to_string());
-        let (held, refused) = (self.ceiling.held().to_string(), self.ceiling.refused().to_string());
+        let [held, idle] = [self.ceiling.held(), self.ceiling.idle()].map(|bytes| bytes.to_string());
+        let refused = self.ceiling.refused().to_string();
         for (name, kind, help, value) in [
             ("capsule_memory_ceiling_bytes", "gauge", "The limit of the memory for modules in this process.", limit),
             ("capsule_memory_accounted_bytes", "gauge", "Of it, what is taken.", held),
+            ("capsule_memory_idle_stack_bytes", "gauge", "And what is kept of it for stacks.", idle),
             ("capsule_memory_refusals_total", "counter", "How often memory was refused at that limit.", refused),
         ] {
             head(text, name, kind, help);
@@ -183,6 +185,7 @@ mod tests {
         assert!(text.contains("capsule_http_request_duration_seconds_sum 0.00006\n"));
         assert!(text.contains("\ncapsule_memory_ceiling_bytes 1000\n"));
         assert!(text.contains("\ncapsule_memory_accounted_bytes 600\n"));
+        assert!(text.contains("\ncapsule_memory_idle_stack_bytes 0\n"));
         assert!(text.contains("\ncapsule_memory_refusals_total 1\n"));
         drop(held);
         let text = Metrics::new(&Connections::new(of_tests()), Ceiling::default()).text(None, &Stats::default());

@@ -269,7 +269,7 @@ pub(super) async fn let_go_when_short(inner: Weak<Inner>, ceiling: Ceiling, mut 
             () = ceiling.short() => {}
         }
         let Some(inner) = inner.upgrade() else { return };
-        while inner.let_one_go(Process::is_inside).await && ceiling.has_waiters() {}
+        while inner.let_one_go(Process::is_inside).await && ceiling.is_short() {}
     }
 }
 

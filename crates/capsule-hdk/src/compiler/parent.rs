@@ -260,8 +260,7 @@ impl Told {
         if self.end == End::Late || self.was_ended_by(SIGXCPU) {
             return limit(format!("longer than {:?} (flag `--compileTimeout`)", budget.time));
         }
-        // One that was killed by somebody else was so by the system, for lack of memory.
-        if self.end == End::Large || last_words.contains("memory allocation of") || self.was_ended_by(SIGKILL) {
+        if self.end == End::Large || last_words.contains("memory allocation of") {
             if memory < budget.memory {
                 let text =
                     format!("compiling module `{name}` takes more than the {memory} bytes that are free for it now");
@@ -269,6 +268,12 @@ impl Told {
                     .with_hint("`--maxTotalMemory` is the limit of the process");
             }
             return limit(format!("more than {memory} bytes of memory (flag `--maxCompileMemory`)"));
+        }
+        if self.was_ended_by(SIGKILL) {
+            let text = format!(
+                "the process that compiled module `{name}` was killed: by the system, for want of memory, or by somebody"
+            );
+            return LoadError::new(LoadErrorKind::Memory, text).with_hint("the log of the system says more");
         }
         broken(name, format!("the process that compiled it has failed ({}); the log says more", self.status))
     }

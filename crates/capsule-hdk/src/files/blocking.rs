@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Threads that one function may hold at once, of the runtime's 512: a disk or a resolver that hangs stops the function
 /// that waits for it, not its neighbours.
@@ -36,29 +36,26 @@ impl Blocking {
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static,
     {
-        let stopping = || "the runner is being stopped".to_owned();
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| stopping())?;
-        let task = self.runtime.spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        });
-        task.await.map_err(|_| stopping())
+        self.turn().await?.run(work).await
     }
 
-    /// As [`Blocking::run`] for work that keeps a processor busy: a function has one such at a time, no more than a guest that
+    /// Waits for a thread, for work whose inputs take memory: they are made when there is one.
+    ///
+    /// # Errors
+    /// As [`Blocking::run`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn turn(&self) -> Result<Turn, String> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| stopping())?;
+        Ok(Turn { permit, alone: None, runtime: self.runtime.clone() })
+    }
+
+    /// As [`Blocking::turn`] for work that keeps a processor busy: a function has one such at a time, no more than a guest that
     /// computes.
-    pub(crate) async fn run_alone<T, W>(&self, work: W) -> Result<T, String>
-    where
-        T: Send + 'static,
-        W: FnOnce() -> T + Send + 'static,
-    {
-        let turn = Arc::clone(&self.alone).acquire_owned().await;
-        self.run(move || {
-            let _turn = turn;
-            work()
-        })
-        .await
+    pub(crate) async fn turn_alone(&self) -> Result<Turn, String> {
+        let alone = Arc::clone(&self.alone).acquire_owned().await.map_err(|_| stopping())?;
+        Ok(Turn { alone: Some(alone), ..self.turn().await? })
     }
 
     /// Runs `work` in its turn, and nobody waits for it.
@@ -68,6 +65,34 @@ impl Blocking {
             // When the runner is being stopped, what belongs to the work is dropped where it is.
             let _ = blocking.run(work).await;
         });
+    }
+}
+
+fn stopping() -> String {
+    "the runner is being stopped".to_owned()
+}
+
+/// A thread of a function's share.
+pub(crate) struct Turn {
+    permit: OwnedSemaphorePermit,
+    alone: Option<OwnedSemaphorePermit>,
+    runtime: Handle,
+}
+
+impl Turn {
+    /// As [`Blocking::run`].
+    pub(crate) async fn run<T, W>(self, work: W) -> Result<T, String>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let Turn { permit, alone, runtime } = self;
+        let task = runtime.spawn_blocking(move || {
+            let result = work();
+            drop((permit, alone));
+            result
+        });
+        task.await.map_err(|_| stopping())
     }
 }
 
@@ -88,10 +113,10 @@ mod tests {
                 begun.send(()).unwrap();
                 released.recv()
             };
-            first.run_alone(work).await
+            first.turn_alone().await?.run(work).await
         });
         begins.await.unwrap();
-        let mut second = Box::pin(blocking.run_alone(|| 2));
+        let mut second = Box::pin(async { blocking.turn_alone().await?.run(|| 2).await });
         let waits = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
         assert!(waits.await && blocking.alone.available_permits() == 0);
         assert_eq!(blocking.run(|| 3).await, Ok(3), "what waits for a disk goes on");

@@ -17,6 +17,7 @@ use super::interface::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use super::streams::{At, length};
 use super::{Wasi, attributes, clocks, errno, listing, rights, texts};
 use crate::files::{self, Closing, How, Opened};
+use crate::held::SMALL;
 use crate::instance::Exit;
 use crate::limits::Limit;
 
@@ -265,14 +266,18 @@ impl WasiSnapshotPreview1 for Wasi {
         room: Size,
         cookie: Dircookie,
     ) -> Result<Size> {
-        if room as usize > self.surroundings.limits.host_memory {
-            return Err(Errno::Nomem.into());
-        }
+        // What is not the guest's memory is not filled.
+        memory.as_slice(buffer.as_array(room))?.ok_or(Errno::Notsup)?;
         let folder = self.folder(fd).await?;
         // Up to the cookie the folder is walked through, each time.
-        let work = move || listing::read(&folder.handle, cookie, room as usize);
-        let listed = self.surroundings.blocking.run_alone(work).await.map_err(|_| Errno::Canceled)?;
-        let listed = listed.map_err(|error| errno::of(&error))?;
+        let blocking = self.surroundings.blocking.clone();
+        let turn = blocking.turn_alone().await.map_err(|_| Errno::Canceled)?;
+        let room = room as usize;
+        let held = self.surroundings.host_memory.hold(if room > SMALL { room } else { 0 });
+        let held = held.map_err(|_| Errno::Nomem)?;
+        let work = move || Ok((listing::read(&folder.handle, cookie, room)?, held));
+        let done = turn.run(work).await.map_err(|_| Errno::Canceled)?;
+        let (listed, _held) = done.map_err(|error: std::io::Error| errno::of(&error))?;
         let length = Size::try_from(listed.len())?;
         memory.copy_from_slice(&listed, buffer.as_array(length))?;
         Ok(length)

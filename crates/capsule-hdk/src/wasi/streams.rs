@@ -2,13 +2,14 @@
 //!
 //! A call moves at most a piece and says how much, as any call of a system may: what the host copies at once is bounded.
 
-use wiggle::GuestMemory;
+use wiggle::{GuestMemory, GuestPtr, GuestType};
 
 use super::descriptors::Descriptor;
-use super::interface::types::{self, CiovecArray, Errno, Fd, IovecArray, Size};
+use super::interface::types::{self, Ciovec, CiovecArray, Errno, Fd, Iovec, IovecArray, Size};
 use super::stdin::Stdin;
 use super::{Wasi, errno};
-use crate::files::{FileError, Tracked};
+use crate::files::{FileError, Tracked, Turn};
+use crate::held::{Held, SMALL};
 use crate::limits::Limit;
 use crate::output::Stream;
 
@@ -47,12 +48,16 @@ impl Wasi {
             (Descriptor::File(file), _) if file.write => {
                 let (handle, append) = (file.file.clone(), file.append);
                 let position = if let At::Position(position) = at { position } else { file.position };
-                let bytes = gather(memory, buffers)?;
+                let turn = self.turn().await?;
+                let (piece, held) = self.piece(wanted(memory, buffers)?);
+                let bytes = gather(memory, buffers, piece)?;
                 let work = move || {
                     let written = if append { handle.append(&bytes) } else { handle.write_at(&bytes, position) };
+                    drop((bytes, held));
                     written.map(|written| (written, if append { handle.len().ok() } else { None }))
                 };
-                let (written, end) = self.on_a_thread(work).await?.map_err(|error| self.failed(&error))?;
+                let done = turn.run(work).await.map_err(|_| Errno::Canceled)?;
+                let (written, end) = done.map_err(|error| self.failed(&error))?;
                 if let At::Cursor = at {
                     let next = end.unwrap_or(position.saturating_add(written as u64));
                     self.descriptors.file_mut(fd)?.position = next;
@@ -96,14 +101,16 @@ impl Wasi {
             (Descriptor::File(file), _) if file.read => {
                 let handle = file.file.clone();
                 let position = if let At::Position(position) = at { position } else { file.position };
-                let room = room(memory, buffers)?;
+                let turn = self.turn().await?;
+                let (piece, held) = self.piece(wanted(memory, buffers)?);
                 let work = move || {
-                    let mut bytes = vec![0; room];
+                    let mut bytes = vec![0; piece];
                     let read = handle.read_at(&mut bytes, position)?;
                     bytes.truncate(read);
-                    Ok::<_, std::io::Error>(bytes)
+                    Ok::<_, std::io::Error>((bytes, held))
                 };
-                let bytes = self.on_a_thread(work).await?.map_err(|error| errno::of(&error))?;
+                let done = turn.run(work).await.map_err(|_| Errno::Canceled)?;
+                let (bytes, _held) = done.map_err(|error| errno::of(&error))?;
                 scatter(memory, buffers, &bytes)?;
                 if let At::Cursor = at {
                     self.descriptors.file_mut(fd)?.position = position.saturating_add(bytes.len() as u64);
@@ -121,6 +128,24 @@ impl Wasi {
     ) -> Result<T> {
         let blocking = self.surroundings.blocking.clone();
         blocking.run(work).await.map_err(|_| Errno::Canceled.into())
+    }
+
+    /// A thread for work that takes memory.
+    pub(super) async fn turn(&mut self) -> Result<Turn> {
+        let blocking = self.surroundings.blocking.clone();
+        blocking.turn().await.map_err(|_| Errno::Canceled.into())
+    }
+
+    /// How much of what is wanted is moved at once, and the memory that is held for it. Where the function has none left for a whole
+    /// piece, it moves small ones.
+    fn piece(&self, wanted: usize) -> (usize, Option<Held>) {
+        if wanted <= SMALL {
+            return (wanted, None);
+        }
+        match self.surroundings.host_memory.hold(wanted) {
+            Ok(held) => (wanted, Some(held)),
+            Err(_) => (SMALL, None),
+        }
     }
 
     /// The number for a file that cannot be had; what a limit refuses is counted, and told.
@@ -156,24 +181,41 @@ async fn read_stdin(memory: &mut GuestMemory<'_>, buffers: IovecArray) -> Result
     Ok(length)
 }
 
-/// A copy of what is to be written, a piece at most.
-fn gather(memory: &GuestMemory<'_>, buffers: CiovecArray) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// A copy of what is to be written, a piece of it.
+fn gather(memory: &GuestMemory<'_>, buffers: CiovecArray, piece: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(piece);
     for buffer in buffers.iter().take(MAX_BUFFERS) {
         let buffer = memory.read(buffer?)?;
         let part = memory.as_slice(buffer.buf.as_array(buffer.buf_len))?.ok_or(Errno::Notsup)?;
-        bytes.extend_from_slice(&part[..part.len().min(FILE_PIECE - bytes.len())]);
+        bytes.extend_from_slice(&part[..part.len().min(piece - bytes.len())]);
     }
     Ok(bytes)
 }
 
-/// How much is to be read, a piece at most.
-fn room(memory: &GuestMemory<'_>, buffers: IovecArray) -> Result<usize> {
-    let mut room = 0;
+/// How much the guest wants to move, a piece at most.
+fn wanted<T: Buffer>(memory: &GuestMemory<'_>, buffers: GuestPtr<[T]>) -> Result<usize> {
+    let mut wanted = 0;
     for buffer in buffers.iter().take(MAX_BUFFERS) {
-        room = FILE_PIECE.min(room + memory.read(buffer?)?.buf_len as usize);
+        wanted = FILE_PIECE.min(wanted + memory.read(buffer?)?.length() as usize);
     }
-    Ok(room)
+    Ok(wanted)
+}
+
+/// A place in the guest's memory, to read or to write.
+trait Buffer: GuestType {
+    fn length(&self) -> Size;
+}
+
+impl Buffer for Ciovec {
+    fn length(&self) -> Size {
+        self.buf_len
+    }
+}
+
+impl Buffer for Iovec {
+    fn length(&self) -> Size {
+        self.buf_len
+    }
 }
 
 /// Puts what was read where the guest wants it.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use capsule_hdk::{
-    BusyReason, CallError, Ceiling, Contract, Engine, EngineConfig, Full, Function, Host, HostFunctions, LoadError,
-    LoadErrorKind, MemoryLimit, Module,
+    BusyReason, CallError, Ceiling, Contract, Engine, EngineConfig, Function, Host, HostFunction, HostFunctions,
+    LoadError, LoadErrorKind, MemoryLimit, Module, Reply,
 };
 
 use crate::support::{DEADLINE, TRICKS, WAITS, config, waiting};
@@ -52,6 +52,40 @@ async fn an_instance_takes_its_memory_and_its_stack() {
     let code = ceiling.held();
     function.start().await.unwrap();
     assert_eq!(ceiling.held() - code, instance + 1000 * 16 + 2 * 500 * 8);
+}
+
+/// The pool keeps them: they stay counted, and the next instance has them.
+#[tokio::test]
+async fn stacks_are_counted_while_they_are_there() {
+    const STACK: usize = 512 << 10;
+    let mut functions = HostFunctions::new();
+    functions.add(HostFunction::new("answer", Reply::Framed, |_, []: [&[u8]; 0]| Ok(b"yes".to_vec())));
+    let answering = WAITS.replacen("\"wait\"", "\"answer\"", 1);
+    let plain = answering.replacen("(import \"env\" \"answer\" (func $wait (param i32 i32) (result i32)))", "", 1);
+    let plain = plain.replacen("(drop (call $wait (i32.const 0) (i32.const 4)))", "", 1);
+    let held = async |wat: &str| {
+        let ceiling = Ceiling::default();
+        let engine = engine(&ceiling);
+        let module = Module::from_bytes(&engine, "guest.wat", wat.as_bytes()).unwrap();
+        let host = Host::new(&engine, &functions).unwrap();
+        let function = Function::new(&host, &module, config(Contract::Instances(1)).0).unwrap();
+        let code = ceiling.held();
+        function.start().await.unwrap();
+        let taken = ceiling.held() - code;
+        assert_eq!(ceiling.idle(), 0);
+        function.stop(DEADLINE).await;
+        assert_eq!(ceiling.held(), code);
+        let idle = ceiling.idle();
+        let function = Function::new(&host, &module, config(Contract::Instances(1)).0).unwrap();
+        function.start().await.unwrap();
+        assert_eq!((ceiling.held() - code, ceiling.idle()), (taken, 0), "it has the stacks of the one before");
+        (taken, idle)
+    };
+    let (one, idle) = held(&plain).await;
+    assert_eq!(idle, STACK);
+    // Where the host asks for a place for its answers, there are calls within calls.
+    let (two, idle) = held(&answering).await;
+    assert_eq!((two - one, idle), (STACK, 2 * STACK));
 }
 
 #[tokio::test]
@@ -134,8 +168,8 @@ async fn an_instance_waits_for_memory_and_is_refused_when_none_comes() {
     assert_eq!(first.handle("c").await.unwrap(), "43");
     let hasty = make(Duration::from_millis(1));
     let CallError::Busy(busy) = hasty.handle("c").await.unwrap_err() else { panic!("it was not refused") };
-    let full = Full { limit: code + 2 * instance - 1 };
-    assert_eq!(busy.reason, BusyReason::Memory(full));
+    let BusyReason::Memory(full) = busy.reason else { panic!("{busy:?}") };
+    assert_eq!((full.limit, full.has_its_part), (code + 2 * instance - 1, false));
     assert!(busy.is_load());
     assert_eq!(
         hasty.handle("c").await.unwrap_err().to_string(),
@@ -249,7 +283,7 @@ async fn a_module_that_finds_no_room_is_refused_for_now() {
     let ceiling = Ceiling::new(code - 1);
     let error = Module::from_bytes(&self::engine(&ceiling), "m", &wasm).err().unwrap();
     assert_eq!(error.kind(), LoadErrorKind::Memory);
-    let full = Full { limit: code - 1 };
+    let full = format!("the memory of the process is at its limit of {} bytes (flag `--maxTotalMemory`)", code - 1);
     assert_eq!(error.to_string(), format!("there is no room for module `m`: {full}"));
     assert_eq!(ceiling.held(), 0);
     // What can never fit is said when it is linked, without waiting.

@@ -66,6 +66,20 @@ async fn everything_that_is_missing_or_unknown_is_named_at_once() {
     );
 }
 
+/// A module may import as much as it likes: the text about it has an end.
+#[tokio::test]
+async fn of_many_wrong_imports_the_first_are_named() {
+    let import = |number: usize| format!(r#"(import "{}" "{number}" (func))"#, "m".repeat(1000));
+    let handler = r#"(memory (export "memory") 1) (func (export "malloc") (param i32) (result i32) (i32.const 0))
+        (func (export "callHandle") (param i32 i32) (result i64) (i64.const 0))"#;
+    for (count, end) in [(20, "is unknown"), (21, "is unknown; and 1 more"), (1000, "is unknown; and 980 more")] {
+        let wat = format!("(module {} {handler})", (0..count).map(import).collect::<String>());
+        let error = refusal(&wat).to_string();
+        assert!(error.ends_with(end) && error.matches("import `").count() == 20, "{error}");
+        assert!(error.len() < 8000, "{}", error.len());
+    }
+}
+
 #[tokio::test]
 async fn a_module_of_2022_is_named_as_such() {
     let error = refusal(

@@ -100,6 +100,29 @@ async fn the_new_one_has_the_place_of_the_old_one() {
     assert_eq!((function.stats().recycled, settings.ceiling.refused()), (5, 0));
 }
 
+/// Giving a large memory back takes longer than beginning anew, and the pool has no room for two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_one_is_gone_before_the_next_one_comes() {
+    let mut settings = capsule_hdk::EngineConfig::default();
+    settings.max_instances = 1;
+    let engine = capsule_hdk::Engine::new(&settings).unwrap();
+    let wat = r#"(module (memory (export "memory") 2000) (data (i32.const 16) "S!")
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "callHandle") (param i32 i32) (result i64)
+            (memory.fill (i32.const 65536) (i32.const 7) (i32.const 130000000))
+            (i64.const 0x1000000002)))"#;
+    let module = capsule_hdk::Module::from_bytes(&engine, "guest.wat", wat.as_bytes()).unwrap();
+    let host = capsule_hdk::Host::new(&engine, &HostFunctions::new()).unwrap();
+    let (mut settings, _) = config(Contract::Instances(1));
+    settings.limits.calls = Some(1);
+    let function = Function::new(&host, &module, settings).unwrap();
+    for _ in 0..8 {
+        assert_eq!(function.handle("").await.unwrap(), "!");
+    }
+    function.stop(DEADLINE).await;
+    assert_eq!((function.stats().recycled, function.stats().refused), (8, 0));
+}
+
 #[tokio::test]
 async fn memory_that_has_grown_is_a_reason_too() {
     let (function, _) = function(TRICKS, Contract::Instances(1), Some(1000));

@@ -214,7 +214,7 @@ impl Platform for Hosting {
     fn shared(&self, spec: &Spec) -> Extensions {
         let size = self.read(spec).ok().and_then(|parsed| Limits::read(&parsed).max_cache);
         let mut shared = Extensions::default();
-        shared.insert(Arc::new(Cache::below(settings::size(size), &self.ceiling)));
+        shared.insert(Arc::new(Cache::below(settings::size(size), &self.ceiling.share())));
         shared
     }
 

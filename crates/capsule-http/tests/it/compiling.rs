@@ -119,6 +119,21 @@ fn a_hostile_module_is_refused_and_its_neighbours_are_served() {
 }
 
 #[test]
+fn one_that_somebody_killed_is_not_blamed_for_its_memory() {
+    let faas = Faas::start(&["--cacheDir=none"]);
+    std::thread::scope(|scope| {
+        let upload = scope.spawn(|| faas.admin("PUT", "/functions/modules", slow()));
+        eventually("it is being compiled", || children(&faas.server.process).len() == 1);
+        let child = children(&faas.server.process)[0];
+        let pid = rustix::process::Pid::from_raw(child.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let (status, error) = refusal(&upload.join().unwrap());
+        let expected = "the process that compiled module `the upload` was killed: by the system, for want of memory, or by somebody";
+        assert_eq!((status, error.as_str()), (503, expected));
+    });
+}
+
+#[test]
 fn it_ends_with_the_server() {
     let slow = module(&slow());
     let faas = Faas::start(&["--cacheDir=none"]);

@@ -89,6 +89,48 @@ fn a_greedy_function_leaves_places_for_the_others() {
     assert_eq!(stub.requests().len(), 30);
 }
 
+/// Room for nine instances in all. Whoever wants a thousand has no more than is left for the others, and nobody is put to sleep
+/// for it.
+#[test]
+fn a_greedy_function_leaves_memory_for_the_others() {
+    let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
+    stub.answer("/", Answer::new(200, "text/plain", "let go").behind(&gate));
+    let accounted = |faas: &Faas| {
+        let text = faas.admin("GET", "/metrics", "").text();
+        let value = text.lines().find_map(|line| line.strip_prefix("capsule_memory_accounted_bytes ")).unwrap();
+        value.parse::<u64>().unwrap()
+    };
+    let probe = Faas::start(&[]);
+    probe.start_function("a", SERVICES, &[]);
+    let one = accounted(&probe);
+    probe.start_function("b", SERVICES, &[]);
+    let instance = accounted(&probe) - one;
+    drop(probe);
+
+    let limit = format!("--maxTotalMemory={}", one + 8 * instance + instance / 2);
+    let faas = Faas::start(&["--queueTimeout=60s", &limit]);
+    faas.start_function("idle", SERVICES, &["-stopAfter=1h"]);
+    let allow = json!({"allowHosts": [stub.address().to_string()]});
+    faas.start_with("greedy", SERVICES, &["-instances=1000", "-callTimeout=none", "-outboundTimeout=none"], allow);
+    let document = get(&stub.url("/"));
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..30).map(|_| scope.spawn(|| faas.ask("greedy", &document))).collect();
+        stub.wait_for_requests(4).unwrap();
+        eventually("the others wait", || waiting(&faas) >= 26);
+        for late in ["late", "later", "latest"] {
+            faas.start_function(late, SERVICES, &[]);
+            assert_eq!(faas.call(late, "c").0, 200);
+        }
+        assert_eq!(faas.status("idle/default/0"), "Started");
+        assert_eq!(stub.requests().len(), 4, "it took more than its part");
+        gate.open();
+        for call in calls {
+            assert_eq!(call.join().unwrap().status, 200);
+        }
+    });
+    assert_eq!(stub.requests().len(), 30);
+}
+
 fn waiting(faas: &Faas) -> u64 {
     let text = faas.admin("GET", "/metrics", "").text();
     text.lines().find_map(|line| line.strip_prefix("capsule_waiting_calls ")).map_or(0, |value| value.parse().unwrap())
