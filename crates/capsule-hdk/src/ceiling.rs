@@ -212,6 +212,9 @@ impl Ceiling {
         let mut granted = self.shared.queue.join(self, wish);
         // What was given back before anybody could know of this one.
         self.shared.serve();
+        if let Ok(reservation) = granted.try_recv() {
+            return Ok(reservation);
+        }
         self.shared.tell(self.account.as_deref(), wish.bytes);
         if let Some(Ok(reservation)) = within(Some(deadline), &mut granted).await {
             return Ok(reservation);
@@ -249,13 +252,22 @@ impl Shared {
         if bytes == 0 {
             return true;
         }
-        // Counted first, so that two at once do not both find the last bytes of their part.
-        let before = account.map_or(0, |account| account.held.fetch_add(bytes, SeqCst));
         let reused = if stacks == 0 { 0 } else { self.take_idle(stacks) };
+        let is_part =
+            |before: usize, held: usize| before == 0 || before.saturating_add(bytes) <= self.limit - held + reused;
+        // Counted first, so that two at once do not both find the last bytes of their part. Who has it already is not counted, not
+        // even for a moment: it would be in the way of others of the same function.
+        let before = account.map_or(Ok(0), |account| {
+            let more = |before| is_part(before, self.held.load(SeqCst)).then(|| before + bytes);
+            account.held.fetch_update(SeqCst, SeqCst, more)
+        });
+        let Ok(before) = before else {
+            self.idle.fetch_add(reused, SeqCst);
+            return false;
+        };
         let more = |held: usize| {
             let sum = held.checked_add(bytes - reused).filter(|sum| *sum <= self.limit)?;
-            let is_allowed = before == 0 || before.saturating_add(bytes) <= self.limit - held + reused;
-            is_allowed.then_some(sum)
+            is_part(before, held).then_some(sum)
         };
         if self.held.fetch_update(SeqCst, SeqCst, more).is_ok() {
             if account.is_some_and(|account| account.granted.fetch_add(bytes, SeqCst) == 0) {
