@@ -309,7 +309,7 @@ impl Shared {
     /// Whether one who asks for this much has no more than its part with it, were all that the others may have theirs: then it is
     /// worth it that somebody makes room.
     fn is_due(&self, account: Option<&Account>, bytes: usize) -> bool {
-        let Some(held) = account.map(|account| account.granted.load(SeqCst)).filter(|held| *held > 0) else {
+        let Some(held) = account.map(|account| account.held.load(SeqCst)).filter(|held| *held > 0) else {
             return true;
         };
         held.saturating_add(bytes) <= self.limit / (self.sharers.load(SeqCst) + 1)
