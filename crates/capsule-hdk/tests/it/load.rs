@@ -197,19 +197,25 @@ async fn code_that_others_may_write_is_not_loaded() {
 #[test]
 fn what_a_killed_runner_left_half_written_is_removed() {
     let folder = tempfile::tempdir().unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
     let hours = |count: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(count * 3600);
-    for (name, written) in [("old.tmp", hours(2)), ("young.tmp", hours(0)), ("other", hours(2))] {
+    let young = ".capsule-young.tmp";
+    for (name, written) in [(".capsule-old.tmp", hours(2)), (young, hours(0)), ("theirs.tmp", hours(2))] {
         let file = std::fs::File::create(folder.path().join(name)).unwrap();
         file.set_modified(written).unwrap();
     }
-    std::fs::create_dir(folder.path().join("folder.tmp")).unwrap();
+    std::fs::create_dir(folder.path().join(".capsule-folder.tmp")).unwrap();
     caching(folder.path());
     let mut left: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, ["folder.tmp", "other", "young.tmp"]);
+    assert_eq!(left, [".capsule-folder.tmp", young, "theirs.tmp"]);
 }
 
 #[cfg(target_os = "linux")]
