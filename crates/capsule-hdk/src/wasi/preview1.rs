@@ -511,4 +511,3 @@ impl WasiSnapshotPreview1 for Wasi {
         Err(Errno::Notsock.into())
     }
 }
-

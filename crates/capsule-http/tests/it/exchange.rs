@@ -37,11 +37,11 @@ fn no_other_handler_is_needed() {
     assert!(text.contains(document));
     let alone = module(&text.replace(document, ""));
     let server = HttpServer::start(&[alone.path().to_str().unwrap()], &[]).unwrap();
-    assert_eq!(server.post("/", "hey").unwrap().text(), "hey");
+    assert_eq!(server.post("/", "echo").unwrap().text(), "echo");
     let faas = Faas::start(&[]);
     let answer = faas.admin("POST", "/functions/start", start_body("alone", alone.path(), &[], &[]));
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(faas.call("alone", "hey"), (200, "hey".into()));
+    assert_eq!(faas.call("alone", "echo"), (200, "echo".into()));
 }
 
 #[test]
