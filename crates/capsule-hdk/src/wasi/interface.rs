@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "the macro says so of types whose bytes are the guest's")]
 #![allow(unreachable_pub, reason = "the macro makes everything public")]
+#![allow(clippy::too_many_arguments, reason = "as many as the specification has")]
 
 wiggle::from_witx!({
     witx: ["witx/wasi_snapshot_preview1.witx"],
@@ -37,13 +38,13 @@ impl From<GuestError> for Error {
     fn from(error: GuestError) -> Error {
         match error {
             // A pointer that leads nowhere is a trap: so the specification has it.
-            GuestError::PtrOverflow { .. } | GuestError::PtrOutOfBounds { .. } | GuestError::PtrNotAligned { .. } => {
+            GuestError::PtrOverflow | GuestError::PtrOutOfBounds { .. } | GuestError::PtrNotAligned { .. } => {
                 Error::trap(error.into())
             }
             GuestError::InvalidFlagValue { .. } | GuestError::InvalidEnumValue { .. } => Errno::Inval.into(),
             GuestError::InvalidUtf8 { .. } => Errno::Ilseq.into(),
             GuestError::TryFromIntError { .. } => Errno::Overflow.into(),
-            GuestError::SliceLengthsDiffer { .. } => Errno::Fault.into(),
+            GuestError::SliceLengthsDiffer => Errno::Fault.into(),
             GuestError::InFunc { err, .. } => Error::from(*err),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_primitives::fs::{self, FollowSymlinks, Metadata};
+use cap_primitives::fs::{self, Metadata};
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::descriptors::{Descriptor, Folder, OpenFile};
@@ -19,7 +19,6 @@ use super::{Wasi, attributes, clocks, errno, listing, rights, texts};
 use crate::files::{self, Closing, How, Opened};
 use crate::held::SMALL;
 use crate::instance::Exit;
-use crate::limits::Limit;
 
 type Result<T> = std::result::Result<T, types::Error>;
 
