@@ -191,7 +191,7 @@ impl Server {
         let service = service_fn(move |request: Request<Incoming>| {
             let flight = InFlight::new(&of_requests, request.version());
             let answer = Arc::clone(&app).answer(request, Arc::clone(&of_requests));
-            answer.map(|answer| Ok::<_, Infallible>(answer.map(|body| Sending::new(body, flight))))
+            answer.map(|answer| Ok::<_, Infallible>(Sending::answer(answer, flight)))
         });
         let stream = TokioIo::new(Wire::new(stream, Arc::clone(peer)));
         let connection = pin!(self.builder.serve_connection(stream, service));

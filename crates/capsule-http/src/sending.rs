@@ -11,11 +11,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::answer;
 use crate::connections::hold::{Hold, LARGE, REQUEST};
 use crate::connections::peer::Peer;
 use crate::listener::InFlight;
+use crate::receiving;
 
 /// Bytes of a piece over HTTP/1: hyper's buffer takes one or two of them.
 const PIECE: usize = 64 << 10;
@@ -24,15 +28,27 @@ const FRAME: usize = 16 << 10;
 
 /// A body that is being sent, and the request that it answers.
 pub(crate) struct Sending<B> {
-    body: B,
+    /// The answer's, or a line of text in its place.
+    body: Either<B, Full<Bytes>>,
     /// Only where the client may be waited for.
     watched: Option<Box<Watched>>,
     /// Last, so that the request ends when all else of it is gone.
     request: InFlight,
 }
 
-impl<B: Body> Sending<B> {
-    pub(crate) fn new(body: B, request: InFlight) -> Sending<B> {
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>> Sending<B> {
+    /// An answer with its body on its way. A large one for which there is no room beside those that wait for other clients is
+    /// dropped, and answered 503: so many requests may have been let in before the first of their answers was there.
+    pub(crate) fn answer(answer: Response<B>, request: InFlight) -> Response<Sending<B>> {
+        let length = answer.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
+        if length.is_some_and(|length| length > LARGE && request.peer().has_no_room(length, request.is_one_of_many())) {
+            let refusal = answer::refused(receiving::full());
+            return refusal.map(|text| Sending::new(Either::Right(text), request));
+        }
+        answer.map(|body| Sending::new(Either::Left(body), request))
+    }
+
+    fn new(body: Either<B, Full<Bytes>>, request: InFlight) -> Sending<B> {
         let length = body.size_hint().exact();
         let is_small = length.is_some_and(|length| length <= LARGE as u64);
         let watched = if is_small && !request.is_one_of_many() {

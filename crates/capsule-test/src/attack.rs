@@ -198,6 +198,14 @@ impl Target {
         Ok(value.with_context(|| format!("no metric `{name}`"))?.parse()?)
     }
 
+    /// Calls of the module that were answered, whatever the answer.
+    fn answered(&self) -> anyhow::Result<u64> {
+        let text = self.server.get("/metrics")?.text();
+        let counts =
+            text.lines().filter_map(|line| line.strip_prefix("capsule_http_requests_total{")?.rsplit(' ').next());
+        Ok(counts.map(str::parse::<u64>).sum::<Result<u64, _>>()?)
+    }
+
     /// How many connections the server has closed for a reason.
     fn closed(&self, reason: &str) -> anyhow::Result<u64> {
         self.metric(&format!("capsule_connections_closed_total{{reason=\"{reason}\"}}"))

@@ -96,6 +96,18 @@ impl Peer {
         Hold { peer: Arc::clone(self), bytes: 0 }
     }
 
+    /// True when this many bytes more are too much beside what is held for others; of a connection with `many` requests, which
+    /// are each other's others, beside all that is held.
+    pub(crate) fn has_no_room(&self, bytes: usize, many: bool) -> bool {
+        let own = if many { 0 } else { self.held.load(Relaxed) };
+        let others = self.shared.held.load(Relaxed).saturating_sub(own);
+        let is_too_much = others > 0 && others.saturating_add(bytes) > self.shared.limits.buffered;
+        if is_too_much {
+            self.shared.is_too_much();
+        }
+        is_too_much
+    }
+
     /// True when no more may be held: what is done now could only add to it.
     pub(crate) fn is_server_full(&self) -> bool {
         let is_full = self.shared.held.load(Relaxed) >= self.shared.limits.buffered;
@@ -127,8 +139,12 @@ mod tests {
         assert_eq!((connections.held(), two.0.is_server_full()), (limit, true));
         assert!(second.keep(vec![0; 11]).is_none());
         assert_eq!(connections.held(), limit - 10, "and it is gone");
+        assert!(two.0.has_no_room(11, false) && !two.0.has_no_room(10, false));
+        assert!(one.0.has_no_room(11, true) && !one.0.has_no_room(limit, false), "nothing is held for others");
         let document = two.0.hold().keep(vec![0; 10]).unwrap();
         assert_eq!(connections.held(), limit);
+        assert!(two.0.has_no_room(11, false) && !two.0.has_no_room(10, false), "its own does not count");
+        assert!(two.0.has_no_room(1, true));
         let slice = document.slice(..5);
         drop(document);
         assert_eq!(connections.held(), limit, "a part of it lives");

@@ -204,13 +204,18 @@ fn never_reads(target: &Target) -> anyhow::Result<String> {
     }
     let begin = Instant::now();
     let mut slowest = Duration::ZERO;
-    while target.closed("write")? < count as u64 {
+    // Those with a window may be left: where there was no room for their answers, they have read why.
+    let without = (0..count).filter(|index| index % 3 < 2).count() as u64;
+    let closed = || anyhow::Ok(target.closed("write")? + target.closed("buffer")?);
+    while closed()? < without || target.metric("capsule_buffered_bytes")? > 1 << 20 {
         slowest = slowest.max(target.ask_again()?);
-        ensure!(begin.elapsed() < DEADLINE, "they are never closed");
+        ensure!(begin.elapsed() < DEADLINE, "{} of {without} are closed", closed()?);
     }
+    let closed = closed()?;
     drop(crowd);
     Ok(format!(
-        "{count} connections with 50 answers each that they give no window for: closed, a normal client {slowest:.1?}"
+        "{count} connections with 50 answers each that they give no window for: {closed} closed, nothing is held, a normal \
+         client {slowest:.1?}"
     ))
 }
 
