@@ -88,9 +88,10 @@ fn missing_exports_are_told_together() {
 
 /// A sound module with this handler.
 fn with_handler(name: &str) -> String {
+    let parameters = if name == "callHandleRequest" { "i32 i32 i32 i32" } else { "i32 i32" };
     format!(
         "(module (memory (export \"memory\") 1) (func (export \"malloc\") (param i32) (result i32) (i32.const 1024))
-           (func (export \"{name}\") (param i32 i32) (result i64) (i64.const 0)))"
+           (func (export \"{name}\") (param {parameters}) (result i64) (i64.const 0)))"
     )
 }
 
@@ -98,6 +99,7 @@ fn with_handler(name: &str) -> String {
 fn a_module_for_another_runner() {
     for (handler, advice) in [
         ("callHandleHTTP", "it exports `callHandleHTTP`: serve it with `capsule-http`"),
+        ("callHandleRequest", "it exports `callHandleRequest`: serve it with `capsule-http`"),
         ("callHandleJSON", "it exports `callHandleJSON`, which only programs made with the host SDK call"),
         ("callHandleMessage", "it exports `callHandleMessage`: a runner for messages is the one for it"),
     ] {

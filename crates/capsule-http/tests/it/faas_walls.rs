@@ -10,7 +10,7 @@ use capsule_test::stub::{Answer, Gate, HttpStub};
 use serde_json::json;
 
 use crate::faas_support::{Faas, module_path, refusal};
-use crate::support::{eventually, metric, module, outcome, serve_wat};
+use crate::support::{eventually, metric, module, outcome, serve_wat, starts_once};
 
 const SERVICES: &str = "services.wat";
 
@@ -59,27 +59,24 @@ fn get(uri: &str) -> String {
     format!("h{}", json!({"URI": uri, "Method": "GET"}))
 }
 
-/// Eight places in all. Whoever wants a thousand has no more than are left for the others, while it holds each in a host
-/// function.
-#[test]
-fn a_greedy_function_leaves_places_for_the_others() {
+/// A function that wants a thousand instances gets four, and holds each in a host function. Functions of `module` that are
+/// started then are called, and `look` looks at what else has to hold.
+fn greedy(faas: &Faas, module: &str, look: impl FnOnce()) {
     let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
     stub.answer("/", Answer::new(200, "text/plain", "let go").behind(&gate));
-    let faas = Faas::start(&["--maxInstances=8"]);
-    faas.start_function("before", "hey", &[]);
     let allow = json!({"allowHosts": [stub.address().to_string()]});
     faas.start_with("greedy", SERVICES, &["-instances=1000", "-callTimeout=none", "-outboundTimeout=none"], allow);
     let document = get(&stub.url("/"));
     std::thread::scope(|scope| {
         let calls: Vec<_> = (0..30).map(|_| scope.spawn(|| faas.ask("greedy", &document))).collect();
-        // With the place of `before`, four are as many as are left.
         stub.wait_for_requests(4).unwrap();
-        eventually("the others wait", || waiting(&faas) >= 26);
+        eventually("the others wait", || waiting(faas) >= 26);
         for late in ["late", "later", "latest"] {
-            faas.start_function(late, "hey", &[]);
-            assert_eq!(faas.call(late, "Bob"), (200, "👋 Hey Bob !".into()));
+            faas.start_function(late, module, &[]);
+            // To services, a letter that asks for nothing.
+            assert_eq!(faas.call(late, "c").0, 200);
         }
-        assert_eq!(faas.call("before", "Bob").0, 200);
+        look();
         assert_eq!(stub.requests().len(), 4, "it took more than its part");
         gate.open();
         for call in calls {
@@ -89,12 +86,17 @@ fn a_greedy_function_leaves_places_for_the_others() {
     assert_eq!(stub.requests().len(), 30);
 }
 
-/// Room for nine instances in all. Whoever wants a thousand has no more than is left for the others, and nobody is put to sleep
-/// for it.
+/// Eight places in all: with that of `before`, four are as many as are left.
+#[test]
+fn a_greedy_function_leaves_places_for_the_others() {
+    let faas = Faas::start(&["--maxInstances=8"]);
+    faas.start_function("before", "hey", &[]);
+    greedy(&faas, "hey", || assert_eq!(faas.call("before", "Bob"), (200, "👋 Hey Bob !".into())));
+}
+
+/// Room for nine instances in all, and nobody is put to sleep for the greedy one.
 #[test]
 fn a_greedy_function_leaves_memory_for_the_others() {
-    let (stub, gate) = (HttpStub::start().unwrap(), Gate::new());
-    stub.answer("/", Answer::new(200, "text/plain", "let go").behind(&gate));
     let accounted = |faas: &Faas| {
         let text = faas.admin("GET", "/metrics", "").text();
         let value = text.lines().find_map(|line| line.strip_prefix("capsule_memory_accounted_bytes ")).unwrap();
@@ -110,25 +112,7 @@ fn a_greedy_function_leaves_memory_for_the_others() {
     let limit = format!("--maxTotalMemory={}", one + 8 * instance + instance / 2);
     let faas = Faas::start(&["--queueTimeout=60s", &limit]);
     faas.start_function("idle", SERVICES, &["-stopAfter=1h"]);
-    let allow = json!({"allowHosts": [stub.address().to_string()]});
-    faas.start_with("greedy", SERVICES, &["-instances=1000", "-callTimeout=none", "-outboundTimeout=none"], allow);
-    let document = get(&stub.url("/"));
-    std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..30).map(|_| scope.spawn(|| faas.ask("greedy", &document))).collect();
-        stub.wait_for_requests(4).unwrap();
-        eventually("the others wait", || waiting(&faas) >= 26);
-        for late in ["late", "later", "latest"] {
-            faas.start_function(late, SERVICES, &[]);
-            assert_eq!(faas.call(late, "c").0, 200);
-        }
-        assert_eq!(faas.status("idle/default/0"), "Started");
-        assert_eq!(stub.requests().len(), 4, "it took more than its part");
-        gate.open();
-        for call in calls {
-            assert_eq!(call.join().unwrap().status, 200);
-        }
-    });
-    assert_eq!(stub.requests().len(), 30);
+    greedy(&faas, SERVICES, || assert_eq!(faas.status("idle/default/0"), "Started"));
 }
 
 fn waiting(faas: &Faas) -> u64 {
@@ -219,21 +203,7 @@ fn a_start_has_a_limit_of_its_own() {
     assert!(error.ends_with("the start exceeded its time limit of 100ms (flag `--startTimeout`)"), "{error}");
 
     // The first instance starts; the one after the trap finds the counter in the cache and never comes to its end.
-    let server = serve_wat(
-        r#"(module
-        (import "env" "hostCacheGet" (func $get (param i32 i32 i32 i32) (result i32)))
-        (import "env" "hostCacheSet" (func $set (param i32 i32 i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 2) (data (i32.const 16) "key")
-        (func (export "malloc") (param i32) (result i32) i32.const 65536)
-        (func (export "allocateBuffer") (param i32) (result i32) i32.const 1024)
-        (func (export "OnStart")
-          (drop (call $get (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
-          (if (i32.eq (i32.load8_u (i32.const 1024)) (i32.const 83)) (then (loop $l (br $l)))))
-        (func (export "callHandleHTTP") (param i32 i32) (result i64)
-          (drop (call $set (i32.const 16) (i32.const 3) (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
-          (unreachable)))"#,
-        &["--startTimeout=200ms", "--callTimeout=none"],
-    );
+    let server = serve_wat(&starts_once("(loop $l (br $l))"), &["--startTimeout=200ms", "--callTimeout=none"]);
     assert_eq!(server.post("/", "").unwrap().status, 500);
     let expected =
         "the module could not be started: the start exceeded its time limit of 200ms (flag `--startTimeout`)"

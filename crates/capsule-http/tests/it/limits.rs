@@ -7,7 +7,7 @@ use capsule_test::program::Program;
 use capsule_test::server::HttpServer;
 use capsule_test::stub::{Answer, Gate, HttpStub};
 
-use crate::support::{eventually, metric, module, outcome, run, serve, serve_wat};
+use crate::support::{eventually, metric, module, outcome, run, serve, serve_wat, starts_once};
 
 /// How often a limit was met, as `/metrics` has it.
 fn hits(server: &HttpServer, limit: &str) -> u64 {
@@ -185,21 +185,7 @@ fn waiting_has_a_limit_of_its_own() {
 #[test]
 fn a_start_that_fails_again_backs_off() {
     // The first instance starts; the ones after the trap find the counter in the cache and trap at once.
-    let server = serve_wat(
-        r#"(module
-        (import "env" "hostCacheGet" (func $get (param i32 i32 i32 i32) (result i32)))
-        (import "env" "hostCacheSet" (func $set (param i32 i32 i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 2) (data (i32.const 16) "key")
-        (func (export "malloc") (param i32) (result i32) i32.const 65536)
-        (func (export "allocateBuffer") (param i32) (result i32) i32.const 1024)
-        (func (export "OnStart")
-          (drop (call $get (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
-          (if (i32.eq (i32.load8_u (i32.const 1024)) (i32.const 83)) (then (unreachable))))
-        (func (export "callHandleHTTP") (param i32 i32) (result i64)
-          (drop (call $set (i32.const 16) (i32.const 3) (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
-          (unreachable)))"#,
-        &[],
-    );
+    let server = serve_wat(&starts_once("(unreachable)"), &[]);
     assert_eq!(server.post("/", "").unwrap().status, 500);
     let (status, text) = outcome(&server.post("/", "").unwrap());
     assert_eq!(status, 500);
@@ -236,4 +222,24 @@ fn looping_calls_do_not_delay_others() {
     // A loaded machine is slow now and then; half of the calls are not.
     assert!(times[25] < Duration::from_millis(500), "{times:?}");
     assert!(server.process.output(Stream::Stderr).contains("listening"));
+}
+
+/// What is made already is held for those who read it, as far as there is room beside what others do not read.
+#[test]
+fn a_large_answer_that_finds_no_room_is_refused() {
+    let server = serve("large.wat", &["--maxBuffered=16MiB", "--writeTimeout=none"]);
+    // More than the system keeps for a client, which reads nothing of it: the answer that it is at is held.
+    let mut unread = server.connect().unwrap();
+    unread.write(&b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n9".repeat(4)).unwrap();
+    eventually("it is held", || metric(&server, "capsule_buffered_bytes") > 9 << 20);
+    let refused = server.post("/", "9").unwrap();
+    // Its status first: what came instead would be long.
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.text(), "the server holds as much for its clients as it may (flag `--maxBuffered`)");
+    assert!(refused.header("retry-after").is_some());
+    let small = server.post("/", "x").unwrap();
+    assert_eq!(small.status, 200, "a small one is not looked at");
+    drop(unread);
+    eventually("nothing is held", || metric(&server, "capsule_buffered_bytes") < 1 << 20);
+    assert_eq!(server.post("/", "9").unwrap().body.len(), (9 << 20) + 2);
 }

@@ -80,3 +80,22 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) fn many_files() {
     capsule_test::descriptors::raise().unwrap();
 }
+
+/// A module whose first instance starts. It traps when it is called, and those after it find what it left in the cache and do
+/// `then` in their start.
+pub(crate) fn starts_once(then: &str) -> String {
+    format!(
+        r#"(module
+        (import "env" "hostCacheGet" (func $get (param i32 i32 i32 i32) (result i32)))
+        (import "env" "hostCacheSet" (func $set (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2) (data (i32.const 16) "key")
+        (func (export "malloc") (param i32) (result i32) i32.const 65536)
+        (func (export "allocateBuffer") (param i32) (result i32) i32.const 1024)
+        (func (export "OnStart")
+          (drop (call $get (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
+          (if (i32.eq (i32.load8_u (i32.const 1024)) (i32.const 83)) (then {then})))
+        (func (export "callHandleHTTP") (param i32 i32) (result i64)
+          (drop (call $set (i32.const 16) (i32.const 3) (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 4)))
+          (unreachable)))"#
+    )
+}
