@@ -13,9 +13,9 @@ use crate::cache::CompileCache;
 use crate::ceiling::Ceiling;
 use crate::compiler::{CompileQueue, Compiler};
 use crate::error::{LoadError, LoadErrorKind};
-use crate::files::OpenFiles;
 use crate::instance::Instance;
 use crate::reaper::{Mourner, Reaper};
+use crate::share::Stock;
 use crate::slices::LongPool;
 use crate::source::Bounds;
 use crate::ticker::Ticker;
@@ -35,7 +35,7 @@ const KEPT_MEMORY: usize = 32 << 20;
 const KEPT_BY_A_SLOT: RangeInclusive<usize> = (16 << 10)..=(128 << 10);
 /// Bytes of a table that a slot keeps.
 const KEPT_TABLE: usize = 4 << 10;
-/// Stacks for calls within calls beyond one for each instance: they are shared, see [`SpareStacks`](crate::stacks::SpareStacks).
+/// Stacks for calls within calls beyond one for each instance: functions share them.
 const SPARE_STACKS: usize = 32;
 
 /// Linear memory in bytes up to which an instance is dropped where it is: giving it back costs less than a hand-over.
@@ -124,8 +124,8 @@ struct Shared {
     fair: bool,
     /// Slots of all functions in which there is an instance, or one is being made. Counted only where functions share.
     slots: AtomicUsize,
-    spare_stacks: Arc<AtomicUsize>,
-    open_files: Arc<OpenFiles>,
+    spare_stacks: Arc<Stock>,
+    open_files: Arc<Stock>,
 }
 
 impl Engine {
@@ -177,8 +177,8 @@ impl Engine {
                 max_instances,
                 fair: config.fair,
                 slots: AtomicUsize::new(0),
-                spare_stacks: Arc::new(AtomicUsize::new(SPARE_STACKS)),
-                open_files: OpenFiles::new(config.max_files, config.fair),
+                spare_stacks: Stock::new(SPARE_STACKS, true),
+                open_files: Stock::new(config.max_files, config.fair),
                 pooled,
                 on_demand,
             }),
@@ -275,12 +275,12 @@ impl Engine {
     }
 
     /// Files that all functions have open.
-    pub(crate) fn open_files(&self) -> &Arc<OpenFiles> {
+    pub(crate) fn open_files(&self) -> &Arc<Stock> {
         &self.shared.open_files
     }
 
     /// Stacks for deep calls within calls that are free.
-    pub(crate) fn spare_stacks(&self) -> &Arc<AtomicUsize> {
+    pub(crate) fn spare_stacks(&self) -> &Arc<Stock> {
         &self.shared.spare_stacks
     }
 }

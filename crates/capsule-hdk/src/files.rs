@@ -34,7 +34,7 @@ pub(crate) use disk::{Disk, Tracked};
 use known::{Hold, Left};
 pub(crate) use lent::open_lent;
 pub(crate) use place::Place;
-pub(crate) use share::{CountedFile, FileShare, OpenFiles, TooMany};
+pub(crate) use share::{CountedFile, TooMany};
 pub(crate) use times::{set_times, times};
 
 /// What a file or folder takes beside its bytes, so that many empty ones are no way around the limit.

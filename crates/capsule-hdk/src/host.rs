@@ -27,11 +27,11 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::capabilities::Capabilities;
-use crate::files::{Blocking, CountedFile, Disk, FileShare};
+use crate::files::{Blocking, CountedFile, Disk};
 use crate::held::{Held, HostMemory};
 use crate::limits::{Limit, Limits};
 use crate::output::{OutputBuffer, Stream};
-use crate::stacks::SpareStacks;
+use crate::share::Share;
 use crate::stats::Counters;
 
 /// How the answer of a host function reaches the guest.
@@ -258,8 +258,8 @@ pub(crate) struct Surroundings {
     pub(crate) blocking: Blocking,
     pub(crate) disk: Arc<Disk>,
     /// The function's share of the files that may be open.
-    pub(crate) files: Arc<FileShare>,
-    pub(crate) stacks: SpareStacks,
+    pub(crate) files: Arc<Share>,
+    pub(crate) stacks: Arc<Share>,
 }
 
 /// On whose behalf a host function runs. Cheap to clone.

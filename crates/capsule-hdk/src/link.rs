@@ -427,7 +427,7 @@ async fn allocate(
     // An instance has two stacks of its own: for its call, and for the first call within.
     let _stack = if caller.data().depth > 0 {
         let spare = caller.data().context.surroundings.stacks.take();
-        Some(spare.ok_or_else(|| fault("calls within calls are deep in too many instances at once".into()))?)
+        Some(spare.map_err(|_| fault("calls within calls are deep in too many instances at once".into()))?)
     } else {
         None
     };

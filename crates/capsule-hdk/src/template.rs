@@ -9,7 +9,7 @@ use crate::ceiling::Ceiling;
 use crate::engine::Engine;
 use crate::error::{CallError, LoadError, LoadErrorKind};
 use crate::exports::Exports;
-use crate::files::{Blocking, Disk, FileShare, open_lent};
+use crate::files::{Blocking, Disk, open_lent};
 use crate::function::FunctionConfig;
 use crate::held::HostMemory;
 use crate::host::Surroundings;
@@ -19,8 +19,8 @@ use crate::link::Host;
 use crate::module::Module;
 use crate::output::{Buffering, Output, OutputBuffer};
 use crate::place::{Needs, Place};
+use crate::share::Share;
 use crate::slices::within;
-use crate::stacks::SpareStacks;
 use crate::stats::Counters;
 
 /// Everything that an instance is made from.
@@ -82,8 +82,8 @@ impl Template {
             host_memory: HostMemory::new(config.limits.host_memory, &counters),
             blocking: Blocking::new(io.clone()),
             disk: Disk::new(config.disk_use, config.limits.written),
-            files: FileShare::new(host.engine().open_files()),
-            stacks: SpareStacks::new(host.engine().spare_stacks()),
+            files: Share::new(host.engine().open_files()),
+            stacks: Share::new(host.engine().spare_stacks()),
             limits: config.limits,
             capabilities: config.capabilities.without_repeated_variables(),
             extensions: config.extensions,

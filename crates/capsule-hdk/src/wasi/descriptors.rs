@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::interface::types::{Errno, Fd};
-use crate::files::{Closing, CountedFile, FileShare, TooMany};
+use crate::files::{Closing, CountedFile, TooMany};
 use crate::output::Stream;
+use crate::share::Share;
 
 /// What a descriptor stands for.
 pub(super) enum Descriptor {
@@ -45,12 +46,12 @@ pub(super) struct Descriptors {
     used: BTreeMap<u32, Descriptor>,
     open: Arc<AtomicUsize>,
     limit: usize,
-    share: Arc<FileShare>,
+    share: Arc<Share>,
 }
 
 impl Descriptors {
     /// The standard streams and the folders that were given.
-    pub(super) fn new(folders: usize, open: &Arc<AtomicUsize>, limit: usize, share: &Arc<FileShare>) -> Descriptors {
+    pub(super) fn new(folders: usize, open: &Arc<AtomicUsize>, limit: usize, share: &Arc<Share>) -> Descriptors {
         let first = [Descriptor::Stdin, Descriptor::Output(Stream::Stdout), Descriptor::Output(Stream::Stderr)];
         let given = (0..folders).map(|number| Descriptor::Given(number, None));
         let used = (0..).zip(first.into_iter().chain(given)).collect();
@@ -127,10 +128,10 @@ impl Descriptors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::OpenFiles;
+    use crate::share::Stock;
 
     fn table() -> Descriptors {
-        Descriptors::new(2, &Arc::default(), 3, &FileShare::new(&OpenFiles::new(9, false)))
+        Descriptors::new(2, &Arc::default(), 3, &Share::new(&Stock::new(9, false)))
     }
 
     fn numbers(table: &Descriptors) -> Vec<u32> {
