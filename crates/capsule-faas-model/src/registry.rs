@@ -202,17 +202,24 @@ impl Registry {
     /// # Errors
     /// No such function, revision or index.
     pub fn resolve(&self, selector: &Selector, pick: u64) -> Result<Found<'_>, Refusal> {
+        self.resolve_with(selector, || pick)
+    }
+
+    /// As [`Registry::resolve`]; `pick` is asked only where there is a choice, and always answers the same.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    pub fn resolve_with(&self, selector: &Selector, mut pick: impl FnMut() -> u64) -> Result<Found<'_>, Refusal> {
         let (name, function) = self.function(&selector.name)?;
-        let (revision, indexes) = match &selector.revision {
-            Some(revision) => function.find(name, revision.as_str())?,
-            None => {
-                let revision = function.route.choose(pick).map_or(DEFAULT_REVISION, Revision::as_str);
-                function.find(name, revision)?
-            }
+        let revision = match (&selector.revision, &function.route.current) {
+            (Some(revision), _) => revision.as_str(),
+            (None, Some(weights)) => weights.choose(pick()).as_str(),
+            (None, None) => DEFAULT_REVISION,
         };
-        let index = match selector.index {
-            Some(index) => index,
-            None => indexes.spread[(pick % indexes.spread.len() as u64) as usize],
+        let (revision, indexes) = function.find(name, revision)?;
+        let index = match (selector.index, &indexes.spread[..]) {
+            (Some(index), _) | (None, &[index]) => index,
+            (None, equals) => equals[(pick() % equals.len() as u64) as usize],
         };
         let entry = indexes.find(name, revision, index)?;
         Ok(Found { name, revision, index, entry })
@@ -271,6 +278,11 @@ impl Registry {
     /// The route of a function; none for an unknown function.
     pub fn route(&self, name: &FunctionName) -> Option<&Route> {
         self.functions.get(name).map(|function| &function.route)
+    }
+
+    /// The name of a function as this registry has it, which costs less than to check a text and copy it.
+    pub fn name(&self, name: &str) -> Option<&FunctionName> {
+        self.functions.get_key_value(name).map(|(name, _)| name)
     }
 
     /// All functions with their routes.

@@ -41,7 +41,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-pub use calls::{Answer, FunctionReply, Placed, Trail};
+pub use calls::{Answer, Begun, FunctionReply, Placed, Placing, Trail};
 pub use child::Children;
 pub use error::{FaasError, FaasErrorKind};
 pub use logs::LogLine;
@@ -152,6 +152,8 @@ struct State {
     processes: BTreeMap<ProcessId, Arc<Process>>,
     /// The calls of each function, which spread them.
     picks: BTreeMap<FunctionName, AtomicU64>,
+    /// There are no new calls.
+    is_stopping: bool,
 }
 
 impl State {

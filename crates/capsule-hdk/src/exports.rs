@@ -1,7 +1,7 @@
 //! Where a module has the exports that a host calls: looked up by name once for a module, not for each of its instances.
 
 use capsule_abi::names;
-use wasmtime::{AsContextMut, Extern, Func, Memory, Module, ModuleExport};
+use wasmtime::{AsContextMut, Extern, Func, Memory, Module, ModuleExport, TypedFunc, WasmParams, WasmResults};
 
 /// The exports of a module that there are.
 #[derive(Clone, Copy)]
@@ -48,6 +48,43 @@ impl Exports {
     /// The memory of an instance.
     pub(crate) fn memory(&self, instance: &wasmtime::Instance, store: impl AsContextMut) -> Option<Memory> {
         instance.get_module_export(store, &self.memory?)?.into_memory()
+    }
+}
+
+/// A function of an instance, which is looked for when it is first needed: one that serves a single call needs few of them.
+#[derive(Clone)]
+pub(crate) struct Entry<P, R> {
+    export: Option<ModuleExport>,
+    found: Option<TypedFunc<P, R>>,
+}
+
+impl<P: WasmParams, R: WasmResults> Entry<P, R> {
+    pub(crate) fn new(export: Option<ModuleExport>) -> Entry<P, R> {
+        Entry { export, found: None }
+    }
+
+    /// Whether the module has it.
+    pub(crate) fn is_there(&self) -> bool {
+        self.export.is_some()
+    }
+
+    /// The function; none of another signature. Those are checked when a module is linked, but a plain command may use the name
+    /// for anything.
+    #[inline]
+    pub(crate) fn find(
+        &mut self,
+        instance: &wasmtime::Instance,
+        mut store: impl AsContextMut,
+    ) -> Option<&TypedFunc<P, R>> {
+        if self.found.is_none() {
+            self.found = at(self.export, instance, &mut store).and_then(|function| function.typed(&store).ok());
+        }
+        self.found()
+    }
+
+    /// The function, when somebody has looked for it.
+    pub(crate) fn found(&self) -> Option<&TypedFunc<P, R>> {
+        self.found.as_ref()
     }
 }
 

@@ -198,6 +198,11 @@ impl Function {
         result
     }
 
+    /// Which instances serve.
+    pub fn contract(&self) -> Contract {
+        self.inner.contract
+    }
+
     /// Whether the module has the export `callHandleRequest`, so that a request needs no document.
     pub fn takes_requests(&self) -> bool {
         self.inner.takes_requests

@@ -9,12 +9,12 @@ use capsule_abi::frame::{self, Packed};
 use capsule_abi::names;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::{Extern, Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
 
 use crate::call::{Answer, Call, Companion, Kind};
 use crate::ceiling::Reservation;
 use crate::error::{CallError, Trap};
-use crate::exports::{self, Exports};
+use crate::exports::{self, Entry, Exports};
 use crate::host::{HostContext, Surroundings};
 use crate::limits::Limiter;
 use crate::output::OutputBuffer;
@@ -59,22 +59,10 @@ impl State {
 }
 
 /// What host functions need of the guest.
-#[derive(Clone)]
 pub(crate) struct GuestExports {
     pub(crate) memory: Memory,
-    pub(crate) allocate_buffer: Option<TypedFunc<u32, u32>>,
-}
-
-impl GuestExports {
-    pub(crate) fn find(
-        mut export: impl FnMut(&str) -> Option<Extern>,
-        allocate_buffer: Option<TypedFunc<u32, u32>>,
-    ) -> wasmtime::Result<GuestExports> {
-        let Some(Extern::Memory(memory)) = export(names::MEMORY) else {
-            wasmtime::bail!("the module has no export `memory`");
-        };
-        Ok(GuestExports { memory, allocate_buffer })
-    }
+    /// None while the module is instantiated.
+    pub(crate) allocate_buffer: Option<(wasmtime::Instance, Entry<u32, u32>)>,
 }
 
 /// A host function was called in a way that is not allowed, or cannot give its answer to the guest: a trap of the guest.
@@ -119,16 +107,17 @@ impl std::error::Error for DeadlinePassed {}
 /// An instance: it serves one call at a time.
 pub(crate) struct Instance {
     store: Store<State>,
+    instance: wasmtime::Instance,
     memory: Option<Memory>,
-    malloc: Option<TypedFunc<u32, u32>>,
-    free: Option<TypedFunc<u32, ()>>,
-    allocate_buffer: Option<TypedFunc<u32, u32>>,
-    handlers: [Option<TypedFunc<(u32, u32), u64>>; 4],
+    malloc: Entry<u32, u32>,
+    free: Entry<u32, ()>,
+    allocate_buffer: Entry<u32, u32>,
+    handlers: [Entry<(u32, u32), u64>; 4],
     /// Head and body, each an address and a length.
-    request: Option<TypedFunc<(u32, u32, u32, u32), u64>>,
-    health: Option<TypedFunc<(), u64>>,
-    metrics: Option<TypedFunc<(), u64>>,
-    on_stop: Option<TypedFunc<(), ()>>,
+    request: Entry<(u32, u32, u32, u32), u64>,
+    health: Entry<(), u64>,
+    metrics: Entry<(), u64>,
+    on_stop: Entry<(), ()>,
     argument: ArgumentBuffer,
     /// When it last became free.
     pub(crate) idle_since: Instant,
@@ -204,31 +193,19 @@ impl Instance {
         permit: OwnedSemaphorePermit,
     ) -> Instance {
         let memory = exports.memory(&instance, &mut store);
-        let mut function = |export| exports::at(export, &instance, &mut store);
-        let handlers = exports.handlers.map(&mut function);
-        let [request, malloc, free, allocate_buffer, health, metrics, on_stop] = [
-            exports.request,
-            exports.malloc,
-            exports.free,
-            exports.allocate_buffer,
-            exports.health,
-            exports.metrics,
-            exports.on_stop,
-        ]
-        .map(&mut function);
         let limits = store.data().context.limits();
         let (calls_left, worn_memory) = (limits.calls.unwrap_or(u64::MAX), limits.worn_memory());
-        // The signatures were checked when the module was linked; a plain command may use these names for anything.
         let mut serving = Instance {
+            instance,
             memory,
-            malloc: malloc.and_then(|f| f.typed(&store).ok()),
-            free: free.and_then(|f| f.typed(&store).ok()),
-            allocate_buffer: allocate_buffer.and_then(|f| f.typed(&store).ok()),
-            handlers: handlers.map(|f| f.and_then(|f| f.typed(&store).ok())),
-            request: request.and_then(|f| f.typed(&store).ok()),
-            health: health.and_then(|f| f.typed(&store).ok()),
-            metrics: metrics.and_then(|f| f.typed(&store).ok()),
-            on_stop: on_stop.and_then(|f| f.typed(&store).ok()),
+            malloc: Entry::new(exports.malloc),
+            free: Entry::new(exports.free),
+            allocate_buffer: Entry::new(exports.allocate_buffer),
+            handlers: exports.handlers.map(Entry::new),
+            request: Entry::new(exports.request),
+            health: Entry::new(exports.health),
+            metrics: Entry::new(exports.metrics),
+            on_stop: Entry::new(exports.on_stop),
             store,
             argument: ArgumentBuffer::default(),
             idle_since: Instant::now(),
@@ -262,24 +239,20 @@ impl Instance {
         let missing = || CallError::MissingExport(kind.export());
         let called = match (kind.handler(), kind) {
             (Some(index), _) => {
-                if self.handlers[index].is_none() {
-                    return Err(missing());
-                }
+                self.handlers[index].find(&self.instance, &mut self.store).ok_or_else(missing)?;
                 let [argument, _] = self.place(call).await?;
-                let Some(handler) = &self.handlers[index] else { return Err(missing()) };
+                let handler = self.handlers[index].found().ok_or_else(missing)?;
                 handler.call_async(&mut self.store, argument).await
             }
             (None, Kind::Request) => {
-                if self.request.is_none() {
-                    return Err(missing());
-                }
+                self.request.find(&self.instance, &mut self.store).ok_or_else(missing)?;
                 let [(head, head_length), (body, body_length)] = self.place(call).await?;
-                let Some(handler) = &self.request else { return Err(missing()) };
+                let handler = self.request.found().ok_or_else(missing)?;
                 handler.call_async(&mut self.store, (head, head_length, body, body_length)).await
             }
             (None, kind) => {
-                let export = if kind == Kind::Health { &self.health } else { &self.metrics };
-                let Some(export) = export else { return Err(missing()) };
+                let export = if kind == Kind::Health { &mut self.health } else { &mut self.metrics };
+                let export = export.find(&self.instance, &mut self.store).ok_or_else(missing)?;
                 export.call_async(&mut self.store, ()).await
             }
         };
@@ -297,7 +270,7 @@ impl Instance {
     /// Runs `OnStop`, when there is one.
     pub(crate) async fn stop(&mut self, deadline: Instant) -> Result<(), CallError> {
         self.prepare(None, None, Some(deadline));
-        let Some(on_stop) = self.on_stop.clone() else { return Ok(()) };
+        let Some(on_stop) = self.on_stop.find(&self.instance, &mut self.store) else { return Ok(()) };
         on_stop.call_async(&mut self.store, ()).await.map_err(|error| classify(&self.store, &error))
     }
 
@@ -315,7 +288,7 @@ impl Instance {
 
     /// True when the module wants to hear of its end.
     pub(crate) fn has_on_stop(&self) -> bool {
-        self.on_stop.is_some()
+        self.on_stop.is_there()
     }
 
     /// The instance's output.
@@ -365,20 +338,19 @@ impl Instance {
 
     /// A buffer from the guest's allocator, which is kept for the calls to come when it can be.
     async fn make_room(&mut self, length: u32) -> Result<u32, CallError> {
-        match (self.malloc.clone(), self.allocate_buffer.clone()) {
-            (Some(malloc), _) => {
-                self.release_argument().await?;
-                let capacity =
-                    if length > KEPT_ARGUMENT { length } else { length.next_power_of_two().max(LEAST_ARGUMENT) };
-                let pointer = self.allocate(&malloc, capacity, names::MALLOC).await?;
-                if self.free.is_some() {
-                    self.argument = ArgumentBuffer { pointer, capacity };
-                }
-                Ok(pointer)
+        if let Some(malloc) = self.malloc.find(&self.instance, &mut self.store).cloned() {
+            self.release_argument().await?;
+            let capacity = if length > KEPT_ARGUMENT { length } else { length.next_power_of_two().max(LEAST_ARGUMENT) };
+            let pointer = self.allocate(&malloc, capacity, names::MALLOC).await?;
+            if self.free.is_there() {
+                self.argument = ArgumentBuffer { pointer, capacity };
             }
-            // The module owns what it allocates here: it cannot be used twice.
-            (None, Some(allocate_buffer)) => self.allocate(&allocate_buffer, length, names::ALLOCATE_BUFFER).await,
-            (None, None) => Err(CallError::MissingExport(names::MALLOC)),
+            return Ok(pointer);
+        }
+        // The module owns what it allocates here: it cannot be used twice.
+        match self.allocate_buffer.find(&self.instance, &mut self.store).cloned() {
+            Some(allocate_buffer) => self.allocate(&allocate_buffer, length, names::ALLOCATE_BUFFER).await,
+            None => Err(CallError::MissingExport(names::MALLOC)),
         }
     }
 
@@ -395,7 +367,10 @@ impl Instance {
 
     async fn release_argument(&mut self) -> Result<(), CallError> {
         let buffer = std::mem::take(&mut self.argument);
-        if let (Some(free), true) = (self.free.clone(), buffer.capacity > 0) {
+        if buffer.capacity == 0 {
+            return Ok(());
+        }
+        if let Some(free) = self.free.find(&self.instance, &mut self.store) {
             free.call_async(&mut self.store, buffer.pointer).await.map_err(|error| classify(&self.store, &error))?;
         }
         Ok(())
@@ -462,9 +437,8 @@ async fn begin(
     exports: &Exports,
 ) -> wasmtime::Result<wasmtime::Instance> {
     let instance = pre.instantiate_async(&mut *store).await?;
-    let allocate_buffer = exports::at(exports.allocate_buffer, &instance, &mut *store);
-    let allocate_buffer = allocate_buffer.and_then(|function| function.typed(&*store).ok());
     if let Some(memory) = exports.memory(&instance, &mut *store) {
+        let allocate_buffer = Some((instance, Entry::new(exports.allocate_buffer)));
         store.data_mut().guest = Some(GuestExports { memory, allocate_buffer });
     }
     let command = store.data().context.surroundings.command;

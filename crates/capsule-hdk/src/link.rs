@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use capsule_abi::{frame, names};
 use futures_util::future::BoxFuture;
-use wasmtime::{Caller, ExternType, FuncType, Linker, Val, ValType};
+use wasmtime::{Caller, Extern, ExternType, FuncType, Linker, Memory, TypedFunc, Val, ValType};
 
 use crate::engine::Engine;
 use crate::error::{LoadError, LoadErrorKind};
@@ -244,7 +244,7 @@ async fn run(
 ) -> wasmtime::Result<u32> {
     let Linked { name, handler } = linked;
     let fault = |what: String| HostFault { function: Arc::clone(name), what };
-    let memory = guest(&mut caller)?.memory;
+    let memory = memory_of(&mut caller)?;
     let (pairs, cells) = parameters.split_at(parameters.len() - if reply == Reply::Nothing { 0 } else { 2 });
     let call = if matches!(handler, Handler::Waiting { .. }) { WAITING_CALL } else { CALL };
     let lengths = pairs.chunks_exact(2).map(|pair| pair[1] as usize);
@@ -404,7 +404,7 @@ async fn give(
 ) -> wasmtime::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(|_| fault("the answer has more than 4 GiB".into()))?;
     let pointer = if length == 0 { 0 } else { allocate(caller, length, fault).await? };
-    let memory = guest(caller)?.memory;
+    let memory = memory_of(caller)?;
     let mut memory = GuestMemory { bytes: memory.data_mut(caller) };
     memory.write(pointer, bytes).map_err(|what| fault(format!("`allocateBuffer` answered a wrong buffer: {what}")))?;
     memory.write(pointer_cell, &pointer.to_le_bytes()).map_err(fault)?;
@@ -418,7 +418,7 @@ async fn allocate(
     length: u32,
     fault: &impl Fn(String) -> HostFault,
 ) -> wasmtime::Result<u32> {
-    let Some(allocate) = guest(caller)?.allocate_buffer else {
+    let Some(allocate) = allocator(caller) else {
         return Err(fault("the module has no export `allocateBuffer` to receive the answer".into()).into());
     };
     if caller.data().depth >= MAX_DEPTH {
@@ -440,14 +440,26 @@ async fn allocate(
     }
 }
 
-/// What the host needs of the guest. During a module's start function the instance is not known yet, but its exports are.
-pub(crate) fn guest(caller: &mut Caller<'_, State>) -> wasmtime::Result<GuestExports> {
-    if let Some(guest) = &caller.data().guest {
-        return Ok(guest.clone());
+/// The guest's own allocator for what the host gives it.
+fn allocator(caller: &mut Caller<'_, State>) -> Option<TypedFunc<u32, u32>> {
+    let (instance, mut entry) = caller.data().guest.as_ref()?.allocate_buffer.clone()?;
+    let found = entry.find(&instance, &mut *caller).cloned();
+    if let Some(guest) = &mut caller.data_mut().guest {
+        guest.allocate_buffer = Some((instance, entry));
     }
-    let guest = GuestExports::find(|name| caller.get_export(name), None)?;
-    caller.data_mut().guest = Some(guest.clone());
-    Ok(guest)
+    found
+}
+
+/// The guest's memory. During a module's start function the instance is not known yet, but its exports are.
+pub(crate) fn memory_of(caller: &mut Caller<'_, State>) -> wasmtime::Result<Memory> {
+    if let Some(guest) = &caller.data().guest {
+        return Ok(guest.memory);
+    }
+    let Some(Extern::Memory(memory)) = caller.get_export(names::MEMORY) else {
+        wasmtime::bail!("the module has no export `memory`");
+    };
+    caller.data_mut().guest = Some(GuestExports { memory, allocate_buffer: None });
+    Ok(memory)
 }
 
 fn link_raw(
@@ -464,7 +476,7 @@ fn link_raw(
         let fault = |what: String| HostFault { function: Arc::clone(&name), what };
         let arguments = arguments.iter().map(value).collect::<Option<Vec<_>>>();
         let arguments = arguments.ok_or_else(|| fault("is called with a reference".into()))?;
-        let memory = guest(&mut caller)?.memory;
+        let memory = memory_of(&mut caller)?;
         let (bytes, state) = memory.data_and_store_mut(&mut caller);
         let answers = call(&state.context, &mut GuestMemory { bytes }, &arguments).map_err(fault)?;
         let fits = answers.len() == expected.len() && answers.iter().zip(&expected).all(|(v, t)| value_type(v) == *t);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use capsule_abi::names;
 use capsule_abi::response;
 use capsule_faas::runtime::hops;
-use capsule_hdk::{Call, CallError, Function, Kind, Limit};
+use capsule_hdk::{Call, CallError, Contract, Function, Kind, Limit};
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -107,6 +107,9 @@ impl App {
         }
         if let Some(busy) = busy {
             call = call.with_guard(Arc::new(busy));
+        }
+        if self.function.contract() == Contract::Fresh {
+            peer.end_with_client();
         }
         if !has_body {
             call = call.with_now(begin.into());

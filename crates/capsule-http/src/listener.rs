@@ -67,13 +67,13 @@ struct Server {
 }
 
 impl Listener {
-    /// With `half_close`, a client that has nothing more to send, or hung up, still has its request answered; without, its
-    /// call is cancelled.
+    /// A client that has nothing more to send, or hung up, still has its request answered, unless [`Peer::end_with_client`]
+    /// says otherwise; with `may_end`, that may be said.
     pub(crate) fn new(
         socket: TcpListener,
         tls: Option<TlsAcceptor>,
         connections: Connections,
-        half_close: bool,
+        may_end: bool,
     ) -> Listener {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
@@ -84,7 +84,9 @@ impl Listener {
             // Small answers are copied into one write. Never `pipeline_flush`: with it, hyper keeps all that a client does
             // not read, and does not answer what it cannot parse.
             .writev(false)
-            .half_close(half_close);
+            // Else hyper looks for the end of every client, for which it needs a new buffer. A plain stream finds those that
+            // matter; an encrypted one would have to read.
+            .half_close(tls.is_none() || !may_end);
         builder
             .http2()
             .timer(TokioTimer::new())

@@ -87,8 +87,8 @@ async fn serve(parsed: &Parsed, config: Config, source: ModuleSource) -> anyhow:
     tracing::info!("listening on {scheme}://{address}");
     tunnel::open(format!("{scheme}://localhost:{}", address.port()));
     // Instances with state outlive a call: one that was accepted counts, whether its client waits or not.
-    let has_state = config.limits.instances != Instances::Fresh;
-    let listener = Listener::new(socket, acceptor, connections.clone(), has_state);
+    let is_fresh = config.limits.instances == Instances::Fresh;
+    let listener = Listener::new(socket, acceptor, connections.clone(), is_fresh);
     listener.serve(&app, stop_reason(&shutdown, &config, &app)).await;
     tokio::select! {
         () = stop(&app, &config, &connections) => {

@@ -1,7 +1,7 @@
 //! The stream of a connection, which tells [`Peer`] what goes on: bytes that come, and bytes that the client does not take.
 //!
-//! It also carries out what only a stream can: answer a head that never came, and end a connection that has nothing to do
-//! when the server stops.
+//! It also carries out what only a stream can: answer a head that never came, end a connection that has nothing to do
+//! when the server stops, and one whose client went away while an answer is made that nobody else needs.
 
 use std::io;
 use std::pin::Pin;
@@ -25,6 +25,10 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/pl
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// True when the system has bytes of the client that were not read yet.
     fn has_unread(&self) -> bool;
+
+    /// Ready when the client has ended the stream and all that it sent before has been read. Never, where that cannot be seen
+    /// without reading.
+    fn poll_end(&self, context: &mut Context<'_>) -> Poll<()>;
 }
 
 impl Socket for TcpStream {
@@ -37,11 +41,25 @@ impl Socket for TcpStream {
     fn has_unread(&self) -> bool {
         false
     }
+
+    fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [0];
+        match self.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            // One more request: its client is there.
+            Poll::Ready(Ok(1..)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+        }
+    }
 }
 
 impl Socket for TlsStream<TcpStream> {
     fn has_unread(&self) -> bool {
         self.get_ref().0.has_unread()
+    }
+
+    /// The end is encrypted.
+    fn poll_end(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
@@ -167,6 +185,10 @@ impl<S: Socket> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Here, since this is what is done last each time that an answer does not come yet.
+        if self.peer.ends_with_client() && !self.peer.is_http2() && self.stream.poll_end(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         match &flushed {
             Poll::Pending => self.stall(false),
@@ -210,6 +232,10 @@ mod tests {
     impl Socket for DuplexStream {
         fn has_unread(&self) -> bool {
             false
+        }
+
+        fn poll_end(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
         }
     }
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use capsule_faas_model::lifecycle::{Admission, Effect};
 use capsule_faas_model::names::Key;
 use capsule_faas_model::target::Selector;
-use capsule_hdk::{self as hdk, Call, CallError, Limit};
+use capsule_hdk::{self as hdk, Call, CallError, Function, Limit};
+use futures_util::future::BoxFuture;
 use http::Response;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
@@ -50,10 +51,33 @@ pub type Trail = Arc<dyn Any + Send + Sync>;
 pub struct Placed {
     running: Running,
     key: Key,
+    /// In a box: most calls have none of it.
+    way: Option<Box<Way>>,
+}
+
+/// What is kept of a call that did not begin here, or goes to a child process.
+struct Way {
     /// The way of the call, when it did not begin here.
     hops: Option<String>,
     /// What is asked for again when a child has ended before it received the call.
-    again: Option<Box<(Selector, Option<String>)>>,
+    again: Option<(Selector, Option<String>)>,
+}
+
+/// A call on its way into its function.
+pub enum Begun {
+    /// To be made with [`Function::exchange`], whose future it is to drop or not; it is counted until it has ended.
+    Inside(Function, Call),
+    /// The answer of a child process.
+    Child(BoxFuture<'static, Result<Response<Bytes>, CallError>>),
+}
+
+/// A call that was let in, or waits for that.
+pub enum Placing<'a> {
+    /// Its function was awake.
+    Now(Placed),
+    /// Its function is being woken, or put to sleep. Nothing is lost when the future is dropped; a function that is being woken
+    /// goes on with that.
+    Later(BoxFuture<'a, Result<Placed, FaasError>>),
 }
 
 impl Placed {
@@ -74,7 +98,12 @@ impl Placed {
 
     /// Whether it is in a child process.
     pub fn is_child(&self) -> bool {
-        self.again.is_some()
+        self.way.as_ref().is_some_and(|way| way.again.is_some())
+    }
+
+    /// Whether the call ends when nobody waits for it any more.
+    pub fn is_fresh(&self) -> bool {
+        self.running.transport.as_deref().is_some_and(Transport::is_fresh)
     }
 
     /// Whether it takes a [`Call::request`]; else it takes the document of `callHandleHTTP`, as children do.
@@ -88,36 +117,51 @@ impl Placed {
     /// The way of the call, this function included: what the requests that it sends have to carry in the header
     /// [`hops::HEADER`].
     pub fn hops(&self) -> &str {
-        match &self.hops {
+        match self.own_way() {
             Some(hops) => hops,
             None => self.running.process.hop(self.running.inner.server),
         }
     }
 
+    /// The way of a call that did not begin here.
+    fn own_way(&self) -> Option<&str> {
+        self.way.as_ref()?.hops.as_deref()
+    }
+
     /// What `make` makes of [`Placed::hops`]: once for all calls of the function that began here.
     pub fn trail(&self, make: impl FnOnce(&str) -> Trail) -> Trail {
-        match &self.hops {
+        match self.own_way() {
             Some(hops) => make(hops),
             None => Arc::clone(self.running.process.trail.get_or_init(|| make(self.hops()))),
         }
     }
 
-    /// Calls the function. Of one in a child process, the request that the document of `callHandleHTTP` describes is sent
+    /// Begins the call. Of a function in a child process, the request that the document of `callHandleHTTP` describes is sent
     /// there; it takes no other calls. What may have reached a child is not sent again.
+    pub fn begin(self, call: Call) -> (Key, Begun) {
+        let Placed { running, key, way } = self;
+        let begun = match way.and_then(|way| way.again) {
+            None => running.begin(call),
+            Some((selector, hops)) => {
+                Begun::Child(Box::pin(async move { running.call_child(&selector, hops.as_deref(), call).await }))
+            }
+        };
+        (key, begun)
+    }
+}
+
+impl Begun {
+    /// Calls the function.
     ///
     /// # Errors
     /// How the call failed.
     ///
     /// # Cancel safety
     /// Dropping the future ends a call of a function with contract `fresh`; others run on to their end.
-    pub async fn call(self, call: Call) -> Result<FunctionReply, CallError> {
-        match self.again {
-            None => self.running.call(call).await.map(FunctionReply::Inside),
-            Some(again) => {
-                let (selector, hops) = *again;
-                let answer = Box::pin(self.running.call_child(&selector, hops.as_deref(), call)).await?;
-                Ok(FunctionReply::Child(Box::new(answer)))
-            }
+    pub async fn reply(self) -> Result<FunctionReply, CallError> {
+        match self {
+            Begun::Inside(function, call) => function.exchange(call).await.map(FunctionReply::Inside),
+            Begun::Child(answer) => answer.await.map(|answer| FunctionReply::Child(Box::new(answer))),
         }
     }
 }
@@ -129,17 +173,26 @@ enum Place {
 }
 
 impl Faas {
-    /// Calls a function: [`Faas::place`], then [`Placed::call`].
+    /// Calls a function: [`Faas::place`], [`Placed::begin`], [`Begun::reply`].
     ///
     /// # Errors
     /// As [`Faas::place`].
     ///
     /// # Cancel safety
-    /// As [`Placed::call`].
+    /// As [`Begun::reply`].
     pub async fn call(&self, selector: &Selector, call: Call) -> Result<Answer, FaasError> {
-        let placed = self.place(selector, None, Instant::now()).await?;
-        let key = placed.key.clone();
-        Ok(Answer { key, result: placed.call(call).await })
+        let placed = match self.place(selector, None, Instant::now())? {
+            Placing::Now(placed) => placed,
+            Placing::Later(placed) => placed.await?,
+        };
+        let (key, begun) = placed.begin(call);
+        Ok(Answer { key, result: begun.reply().await })
+    }
+
+    /// What asks for the function of this name, if there is one.
+    pub fn named(&self, name: &str) -> Option<Selector> {
+        let name = self.inner.read().registry.name(name)?.clone();
+        Some(Selector { name, revision: None, index: None })
     }
 
     /// Whether there is somebody for a call, as of now.
@@ -171,26 +224,42 @@ impl Faas {
         }
     }
 
-    /// Finds the function for a call and waits until it takes it. Without a revision the route chooses one, without an index
+    /// Finds the function for a call and has it take the call. Without a revision the route chooses one, without an index
     /// one of the equal indexes. A function that sleeps is woken first. `hops` is the way of the call so far. `now` is what the
     /// caller's clock has just said: the call begins there when it does not have to wait.
     ///
     /// # Errors
     /// The call reaches nobody: not found; unavailable when the function could not be started or the server stops; a loop when
     /// the function would wait for itself.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost when the future is dropped; a function that is being woken goes on with that.
-    pub async fn place(&self, selector: &Selector, hops: Option<&str>, now: Instant) -> Result<Placed, FaasError> {
-        let (running, key) = self.inner.admit(selector, hops, now).await?;
-        let is_child = running.process.spec.path.is_some();
-        let again = is_child.then(|| Box::new((selector.clone(), hops.map(str::to_owned))));
-        let hops = hops.map(|_| hops::extended(hops, self.inner.server, running.process.id));
-        Ok(Placed { running, key, hops, again })
+    pub fn place<'a>(
+        &'a self,
+        selector: &'a Selector,
+        hops: Option<&'a str>,
+        now: Instant,
+    ) -> Result<Placing<'a>, FaasError> {
+        let inner = &self.inner;
+        let (place, pick) = inner.place_first(selector, hops, now);
+        Ok(match place? {
+            Place::Go(running, key) => Placing::Now(inner.placed(running, key, selector, hops)),
+            Place::Wait(process) => Placing::Later(Box::pin(async move {
+                let (running, key) = inner.wait(process, selector, pick, hops).await?;
+                Ok(inner.placed(running, key, selector, hops))
+            })),
+        })
     }
 }
 
 impl Inner {
+    fn placed(&self, running: Running, key: Key, selector: &Selector, hops: Option<&str>) -> Placed {
+        let is_child = running.process.spec.path.is_some();
+        let way = (is_child || hops.is_some()).then(|| {
+            let again = is_child.then(|| (selector.clone(), hops.map(str::to_owned)));
+            let hops = hops.map(|_| hops::extended(hops, self.server, running.process.id));
+            Box::new(Way { hops, again })
+        });
+        Placed { running, key, way }
+    }
+
     /// Waits until the call is let in.
     pub(super) async fn admit(
         self: &Arc<Self>,
@@ -201,8 +270,7 @@ impl Inner {
         let (place, pick) = self.place_first(selector, hops, now);
         match place? {
             Place::Go(running, key) => Ok((running, key)),
-            // In a box: the future of every call would be as large.
-            Place::Wait(process) => Box::pin(self.wait(process, selector, pick, hops)).await,
+            Place::Wait(process) => self.wait(process, selector, pick, hops).await,
         }
     }
 
@@ -249,12 +317,14 @@ impl Inner {
         now: Instant,
     ) -> (Result<Place, FaasError>, u64) {
         let state = self.read();
-        let pick = state.picks.get(&selector.name).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed));
-        (self.place(&state, selector, pick, hops, now), pick)
+        let mut pick = None;
+        let next = || state.picks.get(&selector.name).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed));
+        let place = self.place(&state, selector, || *pick.get_or_insert_with(next), hops, now);
+        (place, pick.unwrap_or_default())
     }
 
     fn place_again(self: &Arc<Self>, selector: &Selector, pick: u64, hops: Option<&str>) -> Result<Place, FaasError> {
-        self.place(&self.read(), selector, pick, hops, Instant::now())
+        self.place(&self.read(), selector, || pick, hops, Instant::now())
     }
 
     /// Resolves and admits at one moment: who is named takes calls.
@@ -262,14 +332,14 @@ impl Inner {
         self: &Arc<Self>,
         state: &State,
         selector: &Selector,
-        pick: u64,
+        pick: impl FnMut() -> u64,
         hops: Option<&str>,
         now: Instant,
     ) -> Result<Place, FaasError> {
-        if self.is_stopping() {
+        if state.is_stopping {
             return Err(FaasError::stopping());
         }
-        let found = state.registry.resolve(selector, pick)?;
+        let found = state.registry.resolve_with(selector, pick)?;
         let process = state.processes.get(&found.entry.process).ok_or_else(FaasError::stopping)?;
         let key = found.key();
         if let Some(hops) = hops {
@@ -355,16 +425,15 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Calls the function; the call is counted until it has ended, also when its caller goes away.
-    async fn call(self, call: Call) -> Result<hdk::Answer, CallError> {
-        let Some(transport) = self.transport.clone() else {
-            return Err(CallError::Runner("a started function has nothing to run on".into()));
+    /// The call of a function in the server's own process.
+    fn begin(self, call: Call) -> Begun {
+        let Some(Transport::Inside(inside)) = self.transport.as_deref() else {
+            let lost = CallError::Runner("a started function has nothing to run on".into());
+            return Begun::Child(Box::pin(std::future::ready(Err(lost))));
         };
-        let Transport::Inside(inside) = &*transport else {
-            return Err(CallError::Runner("a child process is called in another way".into()));
-        };
+        let function = inside.function.clone();
         let call = call.with_now(self.began).with_guard(Arc::new(self));
-        inside.function.exchange(call).await
+        Begun::Inside(function, call)
     }
 }
 

@@ -162,6 +162,7 @@ impl Faas {
     /// `OnStop` runs. The records stay.
     pub async fn stop(&self, patience: Duration) {
         self.inner.stopping.send_replace(true);
+        self.inner.write().is_stopping = true;
         // The commands that are being written come to their end; what has not been written by now will not be.
         let _none = self.inner.commands.none().await;
         let processes: Vec<Arc<Process>> = self.inner.read().processes.values().cloned().collect();

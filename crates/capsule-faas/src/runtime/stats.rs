@@ -35,10 +35,20 @@ pub(crate) struct Durations {
 
 impl Durations {
     pub(crate) fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
+        /// [`BUCKETS`] in nanoseconds.
+        const BOUNDS: [u64; BUCKETS.len()] = {
+            let mut bounds = [0; BUCKETS.len()];
+            let mut index = 0;
+            while index < bounds.len() {
+                bounds[index] = (BUCKETS[index] * 1e9).round() as u64;
+                index += 1;
+            }
+            bounds
+        };
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.iter().position(|bound| nanoseconds <= *bound).unwrap_or(BOUNDS.len());
         self.buckets[bucket].fetch_add(1, Relaxed);
-        self.nanoseconds.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds, Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> Histogram {

@@ -5,7 +5,7 @@ use wasmtime::{Caller, Engine, FuncType, Linker, ValType};
 use super::table::MODULE;
 use crate::host::range;
 use crate::instance::{HostFault, State};
-use crate::link::{guest, pay};
+use crate::link::{memory_of, pay};
 
 const NAME: &str = "random_get";
 /// Random bytes that are made in one step.
@@ -26,7 +26,7 @@ pub(super) fn signature(engine: &Engine) -> (&'static str, FuncType) {
 
 async fn fill(caller: &mut Caller<'_, State>, pointer: u32, length: u32) -> wasmtime::Result<u32> {
     let fault = |what: String| HostFault { function: NAME.into(), what };
-    let memory = guest(caller)?.memory;
+    let memory = memory_of(caller)?;
     let whole = range(pointer, length, memory.data_size(&mut *caller)).map_err(fault)?;
     let last = whole.end;
     for start in whole.step_by(STEP) {

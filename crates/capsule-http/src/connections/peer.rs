@@ -81,6 +81,8 @@ pub(crate) struct Peer {
     /// Its buffers have grown.
     pub(super) is_large: AtomicBool,
     is_http2: AtomicBool,
+    /// What it waits for is to end when its client goes away.
+    ends_with_client: AtomicBool,
     order: AtomicU8,
     ordered_at: AtomicU64,
     /// It was closed for another one, and has not ended yet.
@@ -146,6 +148,7 @@ impl Peer {
             held: AtomicUsize::new(0),
             is_large: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
+            ends_with_client: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
             ordered_at: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
@@ -180,8 +183,20 @@ impl Peer {
             }
         } else {
             self.calls.store(0, Relaxed);
+            self.ends_with_client.store(false, Relaxed);
         }
         self.enter(Phase::Idle);
+    }
+
+    /// What is being done for the request shall end when the client goes away: nobody else needs it. Others run on. Over
+    /// HTTP/2 each ends as soon as its stream does, whatever is said here.
+    pub(crate) fn end_with_client(&self) {
+        self.ends_with_client.store(true, Relaxed);
+    }
+
+    /// Whether to look for the end of the client while an answer is made.
+    pub(crate) fn ends_with_client(&self) -> bool {
+        self.ends_with_client.load(Relaxed)
     }
 
     /// Requests whose answers are not complete.

@@ -69,7 +69,7 @@ pub(super) async fn carry_out(
     }
     let mut subject = subject(admin);
     let result = match admin {
-        Admin::Logs(selector) => match logs::answer(app, selector, head.uri.query().unwrap_or_default()) {
+        Admin::Logs(selector) => match logs::answer(app, selector, head.uri.query().unwrap_or_default(), peer) {
             Ok(answer) => return answer,
             Err(error) => Err(Failed::Faas(error)),
         },

@@ -156,7 +156,12 @@ impl FaasApp {
                     path.strip_prefix("/functions").filter(|tail| tail.is_empty() || tail.starts_with('/'))
                 {
                     let tail = tail.strip_prefix('/').unwrap_or_default();
-                    match target::parse(tail) {
+                    // Most calls: a name alone.
+                    let target = match self.faas.named(tail) {
+                        Some(selector) => Ok(Target::Call { selector, path: "/" }),
+                        None => target::parse(tail),
+                    };
+                    match target {
                         Ok(Target::Call { selector, path }) => {
                             let path = Seen::of(head.uri.path(), path);
                             call::call(self, &selector, path, head, rest).await

@@ -5,10 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use capsule_faas::runtime::{self, FunctionReply, hops};
+use capsule_faas::runtime::{self, Begun, Placing, hops};
 use capsule_faas_model::names::{DEFAULT_REVISION, Key};
 use capsule_faas_model::target::Selector;
-use capsule_hdk::{CallError, Limit};
+use capsule_hdk::{self as hdk, CallError, Limit};
 use capsule_hostfns::http::Trail;
 use http_body_util::Full;
 use hyper::StatusCode;
@@ -62,12 +62,18 @@ pub(super) async fn call<'a>(
     let before = before.as_ref().and_then(|value| value.to_str().ok());
     // Who waited for a body has to look at the clock again.
     let now = if has_body { Instant::now() } else { begin };
-    let placed = match app.drain.unless_over(pin!(app.faas.place(selector, before, now.into()))).await {
-        Some(Ok(placed)) => placed,
-        Some(Err(error)) => return answers::failed(&error).into(),
-        None => return stopping(None),
+    let placed = match app.faas.place(selector, before, now.into()) {
+        Ok(Placing::Now(placed)) => Ok(placed),
+        Ok(Placing::Later(placed)) => match app.drain.unless_over(placed).await {
+            Some(placed) => placed,
+            None => return stopping(None),
+        },
+        Err(error) => Err(error),
     };
-    let key = placed.key().clone();
+    let placed = match placed {
+        Ok(placed) => placed,
+        Err(error) => return answers::failed(&error).into(),
+    };
     if body.bytes.len() > placed.body_limit() {
         // It was within the limit of another revision.
         placed.hit(Limit::Body);
@@ -81,6 +87,9 @@ pub(super) async fn call<'a>(
         head.headers.insert(HOPS, way);
         host = own;
     }
+    if placed.is_fresh() {
+        peer.end_with_client();
+    }
     let path = path.part(head.uri.path());
     let takes_requests = placed.takes_requests();
     let call = match app.front.call(Asked { head, host, path, body, takes_requests }, id, peer) {
@@ -88,8 +97,18 @@ pub(super) async fn call<'a>(
         Err(refused) => return answers::not_taken(refused).into(),
     };
     let call = call.with_companion(placed.trail(trail));
-    let Some(result) = app.drain.unless_over(pin!(placed.call(call))).await else { return stopping(Some(key)) };
-    let mut answer = outcome(result, takes_requests, id, &key);
+    let (key, begun) = placed.begin(call);
+    let answer = match begun {
+        Begun::Inside(function, call) => {
+            let result = app.drain.unless_over(pin!(function.exchange(call))).await;
+            result.map(|result| outcome(result, takes_requests, id, &key))
+        }
+        Begun::Child(answer) => app.drain.unless_over(answer).await.map(|result| match result {
+            Ok(answer) => answer.map(Full::new),
+            Err(error) => outcome(Err(error), takes_requests, id, &key),
+        }),
+    };
+    let Some(mut answer) = answer else { return stopping(Some(key)) };
     module_headers::set_revision(answer.headers_mut(), revision_of(&key));
     Routed { answer: answers::whole(answer), function: Some(key), logged: false }
 }
@@ -109,12 +128,7 @@ fn trail(hops: &str) -> runtime::Trail {
     Arc::new(Trail::new(HOPS, way))
 }
 
-fn outcome(result: Result<FunctionReply, CallError>, took_request: bool, id: &str, by: &Key) -> Answer {
-    let result = match result {
-        Ok(FunctionReply::Child(answer)) => return (*answer).map(Full::new),
-        Ok(FunctionReply::Inside(answer)) => Ok(answer),
-        Err(error) => Err(error),
-    };
+fn outcome(result: Result<hdk::Answer, CallError>, took_request: bool, id: &str, by: &Key) -> Answer {
     // Who it was is written down only where something is logged.
     let failed = result.is_err().then(|| by.to_string());
     front::outcome(result, took_request, Own::IdAndRevision, id, failed.as_deref())

@@ -16,6 +16,7 @@ use hyper::{Response, StatusCode};
 use super::answers::{self, Body};
 use super::app::FaasApp;
 use crate::answer::TEXT;
+use crate::connections::peer::Peer;
 
 /// Lines as they come; the end when the function is dropped or the server stops.
 pub(super) type Lines = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
@@ -32,7 +33,12 @@ struct Wanted {
 ///
 /// # Errors
 /// Not found, or invalid when the query says something else.
-pub(super) fn answer(app: &FaasApp, selector: &Selector, query: &str) -> Result<Response<Body>, FaasError> {
+pub(super) fn answer(
+    app: &FaasApp,
+    selector: &Selector,
+    query: &str,
+    peer: &Peer,
+) -> Result<Response<Body>, FaasError> {
     let wanted = read(query)?;
     let (kept, follow) = if wanted.follow {
         let (kept, follow) = app.faas.follow(selector)?;
@@ -46,6 +52,8 @@ pub(super) fn answer(app: &FaasApp, selector: &Selector, query: &str) -> Result<
     let body = match follow {
         None => Either::Left(Full::new(text.into())),
         Some(follow) => {
+            // There may be no line for long, and nothing else would show that nobody reads them.
+            peer.end_with_client();
             let news = stream::unfold(follow, |(mut follow, place)| async move {
                 let next = follow.next().await?;
                 Some((line(&next), (follow, place)))

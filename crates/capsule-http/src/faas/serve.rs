@@ -119,7 +119,7 @@ pub(crate) async fn serve(
     }
     tunnel::open(format!("{scheme}://localhost:{}", address.port()));
     // A call that its client leaves runs on in the runtime; what follows a log ends with its connection.
-    let listener = Listener::new(socket, acceptor, connections.clone(), false);
+    let listener = Listener::new(socket, acceptor, connections.clone(), true);
     let requested = async {
         loop {
             tokio::select! {

@@ -1,9 +1,11 @@
 //! Calls of hosted functions: what they see, what clients see, and where paths lead.
 
 use capsule_test::process::Stream;
+use capsule_test::stub::{Answer, Gate, HttpStub};
 use serde_json::{Value, json};
 
 use crate::faas_support::{Faas, TOKEN, module_path, refusal, start_body};
+use crate::support::eventually;
 
 /// The request document that `mirror.wat` got.
 fn mirrored(faas: &Faas, method: &str, path: &str, headers: &[(&str, &str)]) -> Value {
@@ -243,4 +245,38 @@ fn health_is_the_functions_own() {
     assert_eq!(faas.call("plain", "Bob"), (200, "👋 Hey Bob !".into()));
     assert!(faas.capsctl_says(&["health"]).contains("\"status\":\"ok\""));
     faas.server.process.wait_for_line(Stream::Stdout, "plain/default/0 ").unwrap();
+}
+
+#[test]
+fn who_hangs_up_ends_a_fresh_call_and_no_other() {
+    let stub = HttpStub::start().unwrap();
+    let gate = Gate::new();
+    stub.answer("/", Answer::new(200, "text/plain", "x").behind(&gate));
+    let faas = Faas::start(&["--outboundTimeout=none"]);
+    let local = format!("-allowHosts={}", stub.url("").trim_start_matches("http://"));
+    let body = format!(r#"h{{"URI":"{}","Method":"GET"}}"#, stub.url("/"));
+    let calls: Vec<_> = [("kept", "-instances=1"), ("fresh", "-instances=fresh")]
+        .into_iter()
+        .zip(1..)
+        .map(|((name, instances), number)| {
+            faas.start_function(name, "services.wat", &[&local, instances, "-callTimeout=none"]);
+            let mut connection = faas.server.connect().unwrap();
+            let length = body.len();
+            let head = format!("POST /functions/{name} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}");
+            connection.write(head.as_bytes()).unwrap();
+            stub.wait_for_requests(number).unwrap();
+            connection
+        })
+        .collect();
+    let running = |name: &str| {
+        let text = faas.admin("GET", "/metrics", "").text();
+        let head = format!("capsule_function_instances{{function=\"{name}\",revision=\"default\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&head)?.parse::<u64>().ok())
+    };
+    assert_eq!((running("kept"), running("fresh")), (Some(1), Some(1)));
+    drop(calls);
+    eventually("the call is cancelled", || running("fresh") == Some(0));
+    gate.open();
+    assert_eq!(faas.call("kept", "c"), (200, "\u{1}".into()), "the call before came to its end");
+    assert_eq!(running("kept"), Some(1));
 }
