@@ -5,7 +5,7 @@
 //! of the file's name, so that a file of another module does not pass for this one's. Files are written beside and
 //! renamed in, never rewritten. One is used only when the descriptor that is then mapped is a regular file, belongs to the runner's
 //! own user, can be written by nobody else, and matches its trailer; anything else is removed and compiled anew. What a runner
-//! that was killed left half written is removed by one that starts an hour later. The folder has mode 0700: native code is
+//! that was killed left half written is removed by one that compiles an hour later. The folder has mode 0700: native code is
 //! loaded from it. One that others may enter is taken over only when it is empty. Who can write there as the runner's own user needs
 //! no key to forge a trailer: it guards against damage, the folder against others.
 
@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use crate::compiler::Image;
@@ -42,6 +43,8 @@ pub(crate) enum SlotSize {
 pub(crate) struct CompileCache {
     folder: PathBuf,
     fingerprint: u64,
+    /// What others left behind is looked for once, by those who add to it: in a large folder that takes longer than to start.
+    swept: Once,
 }
 
 impl CompileCache {
@@ -54,11 +57,10 @@ impl CompileCache {
         fs::create_dir_all(folder).map_err(|e| fail("cannot be made", &e))?;
         let meta = fs::metadata(folder).map_err(|e| fail("cannot be read", &e))?;
         make_private(folder, &meta).map_err(|e| fail("is not safe to load code from", &e))?;
-        sweep(folder);
         let mut hasher = std::hash::DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
-        Ok(CompileCache { folder: folder.to_owned(), fingerprint: hasher.finish() })
+        Ok(CompileCache { folder: folder.to_owned(), fingerprint: hasher.finish(), swept: Once::new() })
     }
 
     /// The name of a file.
@@ -107,6 +109,7 @@ impl CompileCache {
 
     /// Under a name that nobody else has, whichever processes, containers and machines share the folder; mode 0600.
     fn write(&self, name: &str, image: &[u8]) -> std::io::Result<()> {
+        self.swept.call_once(|| sweep(&self.folder));
         let mut file =
             tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(&self.folder)?;
         file.write_all(image)?;

@@ -2,7 +2,7 @@
 //! `p n`, a reply is written where the cells `rp rn` say.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use capsule_abi::{frame, names};
 use futures_util::future::BoxFuture;
@@ -35,14 +35,11 @@ const WAITING_CALL: usize = TICK / 16;
 const MAX_PROBLEMS: usize = 20;
 
 /// What is wrong with an import.
-enum Wrong {
+enum Wrong<'a> {
     Unknown,
     NoFunction,
-    Signature { wanted: Types, offered: Types },
+    Signature { wanted: Signature, offered: &'a Signature },
 }
-
-/// Parameters and results.
-type Types = (Vec<ValType>, Vec<ValType>);
 
 /// The host functions of a runner, linked for the engine. One serves all functions.
 #[derive(Clone)]
@@ -52,13 +49,22 @@ pub struct Host {
 
 struct Shared {
     engine: Engine,
+    functions: HostFunctions,
     pooled: Option<Linker<State>>,
-    on_demand: Linker<State>,
+    /// Made for the first module that needs it; where there is a pool, few do.
+    on_demand: OnceLock<Linker<State>>,
     /// The signatures of everything on offer, by import module and name.
     offered: Signatures,
 }
 
-type Signatures = BTreeMap<(String, String), FuncType>;
+type Signatures = BTreeMap<(String, String), Signature>;
+
+/// What a function takes and answers. Not the engine's own type: that is registered with the engine, which takes longer than all
+/// else here.
+pub(crate) struct Signature {
+    pub(crate) params: Vec<ValType>,
+    pub(crate) results: Vec<ValType>,
+}
 
 impl Host {
     /// Links `functions` and WASI preview 1.
@@ -72,9 +78,12 @@ impl Host {
             })
         };
         let pooled = engine.pooled().map(link).transpose()?;
-        let on_demand = link(engine.on_demand())?;
-        let offered = signatures(engine.on_demand(), functions);
-        Ok(Host { shared: Arc::new(Shared { engine: engine.clone(), pooled, on_demand, offered }) })
+        let on_demand = OnceLock::new();
+        if pooled.is_none() {
+            let _ = on_demand.set(link(engine.on_demand())?);
+        }
+        let (offered, functions) = (signatures(functions), functions.clone());
+        Ok(Host { shared: Arc::new(Shared { engine: engine.clone(), functions, pooled, on_demand, offered }) })
     }
 
     /// The engine it was linked for.
@@ -82,10 +91,15 @@ impl Host {
         &self.shared.engine
     }
 
-    fn linker(&self, module: &Module) -> &Linker<State> {
-        match &self.shared.pooled {
-            Some(pooled) if wasmtime::Engine::same(pooled.engine(), module.wasm().engine()) => pooled,
-            _ => &self.shared.on_demand,
+    fn linker(&self, module: &Module) -> wasmtime::Result<&Linker<State>> {
+        let Shared { engine, functions, pooled, on_demand, .. } = &*self.shared;
+        match (pooled, on_demand.get()) {
+            (Some(pooled), _) if wasmtime::Engine::same(pooled.engine(), module.wasm().engine()) => Ok(pooled),
+            (_, Some(linker)) => Ok(linker),
+            (_, None) => {
+                let linker = linker(engine.on_demand(), functions)?;
+                Ok(on_demand.get_or_init(|| linker))
+            }
         }
     }
 
@@ -99,9 +113,8 @@ impl Host {
             let problem = match (import.ty(), self.shared.offered.get(&key)) {
                 (_, None) => Wrong::Unknown,
                 (ExternType::Func(wanted), Some(offered)) => {
-                    let types = |ty: &FuncType| (ty.params().collect::<Vec<_>>(), ty.results().collect::<Vec<_>>());
-                    let (wanted, offered) = (types(&wanted), types(offered));
-                    if same(&wanted.0, &offered.0) && same(&wanted.1, &offered.1) {
+                    let wanted = Signature { params: wanted.params().collect(), results: wanted.results().collect() };
+                    if same(&wanted.params, &offered.params) && same(&wanted.results, &offered.results) {
                         continue;
                     }
                     Wrong::Signature { wanted, offered }
@@ -118,8 +131,8 @@ impl Host {
                 Wrong::NoFunction => format!("import {name} is not a function"),
                 Wrong::Signature { wanted, offered } => format!(
                     "import {name} has the signature {}, expected {}",
-                    signature(&wanted.0, &wanted.1),
-                    signature(&offered.0, &offered.1)
+                    signature(&wanted.params, &wanted.results),
+                    signature(&offered.params, &offered.results)
                 ),
             });
         }
@@ -136,28 +149,30 @@ impl Host {
             let offered = self.shared.offered.get(&key)?;
             let ExternType::Func(wanted) = import.ty() else { return None };
             let old =
-                import.module() == names::HOST_MODULE && wanted.results().len() == 0 && offered.results().len() == 1;
+                import.module() == names::HOST_MODULE && wanted.results().len() == 0 && offered.results.len() == 1;
             old.then_some(key.1)
         })
     }
 
     pub(crate) fn link(&self, module: &Module) -> wasmtime::Result<wasmtime::InstancePre<State>> {
-        self.linker(module).instantiate_pre(module.wasm())
+        self.linker(module)?.instantiate_pre(module.wasm())
     }
 }
 
 /// The signatures of WASI preview 1 and of `functions`.
-fn signatures(engine: &wasmtime::Engine, functions: &HostFunctions) -> Signatures {
-    let mut signatures: Signatures = wasi::signatures(engine).collect();
+fn signatures(functions: &HostFunctions) -> Signatures {
+    let mut signatures: Signatures = wasi::signatures().collect();
     for function in functions.iter() {
-        let ty = match &function.handler {
-            Handler::Raw { params, results, .. } => raw_type(engine, params, results),
+        let signature = match &function.handler {
+            Handler::Raw { params, results, .. } => Signature {
+                params: params.iter().map(wasm_type).collect(),
+                results: results.iter().map(wasm_type).collect(),
+            },
             Handler::Immediate { inputs, reply, .. } | Handler::Waiting { inputs, reply, .. } => {
-                let params = std::iter::repeat_n(ValType::I32, parameter_count(*inputs, *reply));
-                FuncType::new(engine, params, [ValType::I32])
+                Signature { params: vec![ValType::I32; parameter_count(*inputs, *reply)], results: vec![ValType::I32] }
             }
         };
-        signatures.insert((function.module.to_string(), function.name.to_string()), ty);
+        signatures.insert((function.module.to_string(), function.name.to_string()), signature);
     }
     signatures
 }

@@ -24,10 +24,11 @@ mod texts;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use wasmtime::{Engine, FuncType, Linker};
+use wasmtime::Linker;
 
 use crate::host::Surroundings;
 use crate::instance::State;
+use crate::link::Signature;
 use crate::output::OutputBuffer;
 use clocks::Clocks;
 use descriptors::Descriptors;
@@ -39,8 +40,8 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// The import module, name and signature of each function of it.
-pub(crate) fn signatures(engine: &Engine) -> impl Iterator<Item = ((String, String), FuncType)> {
-    let all = table::signatures(engine).into_iter().chain([random::signature(engine)]);
+pub(crate) fn signatures() -> impl Iterator<Item = ((String, String), Signature)> {
+    let all = table::signatures().into_iter().chain([random::signature()]);
     all.map(|(name, signature)| ((table::MODULE.to_owned(), name.to_owned()), signature))
 }
 

@@ -1,11 +1,11 @@
 //! `random_get`, in steps between which the guest gives way: all others of WASI that answer at once do little.
 
-use wasmtime::{Caller, Engine, FuncType, Linker, ValType};
+use wasmtime::{Caller, Linker, ValType};
 
 use super::table::MODULE;
 use crate::host::range;
 use crate::instance::{HostFault, State};
-use crate::link::{memory_of, pay};
+use crate::link::{Signature, memory_of, pay};
 
 const NAME: &str = "random_get";
 /// Random bytes that are made in one step.
@@ -20,8 +20,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// Its name and signature.
-pub(super) fn signature(engine: &Engine) -> (&'static str, FuncType) {
-    (NAME, FuncType::new(engine, [ValType::I32, ValType::I32], [ValType::I32]))
+pub(super) fn signature() -> (&'static str, Signature) {
+    (NAME, Signature { params: vec![ValType::I32, ValType::I32], results: vec![ValType::I32] })
 }
 
 async fn fill(caller: &mut Caller<'_, State>, pointer: u32, length: u32) -> wasmtime::Result<u32> {

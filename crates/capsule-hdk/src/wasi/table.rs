@@ -2,12 +2,13 @@
 //!
 //! Made here and not by `wiggle`: what it makes stands on the engine's component model, which nothing else needs.
 
-use wasmtime::{Caller, Engine, Extern, FuncType, Linker, ValType};
+use wasmtime::{Caller, Extern, Linker, ValType};
 use wiggle::GuestMemory;
 
 use super::Wasi;
 use super::interface::wasi_snapshot_preview1 as preview1;
 use crate::instance::State;
+use crate::link::Signature;
 
 /// Where modules import them from.
 pub(super) const MODULE: &str = "wasi_snapshot_preview1";
@@ -51,17 +52,23 @@ macro_rules! functions {
         }
 
         /// Their names and signatures.
-        pub(super) fn signatures(engine: &Engine) -> Vec<(&'static str, FuncType)> {
+        pub(super) fn signatures() -> Vec<(&'static str, Signature)> {
             vec![
-                $((stringify!($now), FuncType::new(engine, [$(functions!(@ $type)),*], functions!(@ results $result))),)*
-                $((stringify!($later), FuncType::new(engine, [$(functions!(@ $kind)),*], [ValType::I32])),)*
+                $((
+                    stringify!($now),
+                    Signature { params: vec![$(functions!(@ $type)),*], results: functions!(@ results $result) },
+                ),)*
+                $((
+                    stringify!($later),
+                    Signature { params: vec![$(functions!(@ $kind)),*], results: vec![ValType::I32] },
+                ),)*
             ]
         }
     };
     (@ i32) => { ValType::I32 };
     (@ i64) => { ValType::I64 };
-    (@ results i32) => { [ValType::I32] };
-    (@ results ()) => { [] };
+    (@ results i32) => { vec![ValType::I32] };
+    (@ results ()) => { Vec::new() };
 }
 
 functions! {
@@ -128,8 +135,7 @@ mod tests {
     fn all_of_the_specification_is_there_once() {
         let text = include_str!("../../witx/wasi_snapshot_preview1.witx");
         let specified = text.split("(@interface func (export \"").skip(1).filter_map(|rest| rest.split('"').next());
-        let engine = Engine::default();
-        let offered = signatures(&engine);
+        let offered = signatures();
         let names: BTreeSet<_> = offered.iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), offered.len());
         assert_eq!(names, specified.filter(|name| *name != "random_get").collect());
