@@ -8,6 +8,7 @@ mod faas;
 mod fuzz;
 mod guests;
 mod hostile;
+mod instructions;
 mod lint;
 mod pages;
 mod programs;
@@ -37,6 +38,7 @@ commands:
   bench scaling                a function that computes, on one core and on two
   bench json                   a function that reads and answers JSON against a native server that does the same
         all: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
+  instructions [--bless] [--programs=DIR]   instructions of a request under valgrind, against the record; --bless writes it
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
   soak [--minutes=N] [--seconds=N] [--programs=DIR] [--json]   everything at once on one server for 10 minutes: nothing wrong, nothing kept
@@ -65,6 +67,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "hostile" => hostile::run(arguments),
         "soak" => soak::run(arguments),
         "fuzz" => fuzz::run(arguments),
+        "instructions" => instructions::run(arguments),
         "test" => test::run(arguments),
         "lint" => lint::run(arguments),
         "tidy" => tidy::run(arguments),
