@@ -37,7 +37,8 @@ commands:
   bench bodies [--reference=PATH]   a megabyte in and out, and the memory of idle connections
   bench scaling                a function that computes, on one core and on two
   bench json                   a function that reads and answers JSON against a native server that does the same
-        all: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
+  bench micro                  the parts of a call one by one, in this process: documents, calls, printed lines, instances
+        all but micro: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
   instructions [--bless] [--programs=DIR]   instructions of a request under valgrind, against the record; --bless writes it
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
