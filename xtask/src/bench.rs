@@ -11,6 +11,7 @@ pub(crate) mod density;
 mod faas;
 mod http;
 mod idle;
+mod in_process;
 mod json;
 mod load;
 mod micro;

@@ -35,7 +35,7 @@ commands:
   bench cold [--functions=N]   first answers: of programs that start, and of functions whose code is on disk
   bench outbound               1,000 calls at once that wait 20 ms for another server
   bench bodies [--reference=PATH]   a megabyte in and out, and the memory of idle connections
-  bench scaling                a function that computes, on one core and on two
+  bench scaling                a function that computes, on one core and on two: served, and called in process
   bench json                   a function that reads and answers JSON against a native server that does the same
   bench micro                  the parts of a call one by one, in this process: documents, calls, printed lines, instances
         all but micro: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
