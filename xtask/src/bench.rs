@@ -13,7 +13,7 @@ mod http;
 mod idle;
 mod in_process;
 mod json;
-mod load;
+pub(crate) mod load;
 mod micro;
 mod outbound;
 mod peers;
