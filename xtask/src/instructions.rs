@@ -5,9 +5,9 @@
 //! another compiler, whose code is better or worse in both, changes little. What differs by more than [`MARGIN`] fails: more is a
 //! regression, and less would hide the next one until the record is renewed (`--bless`), in the commit that made it less.
 //!
-//! What is counted are the programs' own instructions, in the dev profile, in which the tests have built them. What the kernel does is not
-//! seen. Neither is that pages are found by `PAGEMAP_SCAN` that a fresh instance has to reset: valgrind does not know it, and the
-//! engine falls back to overwriting a part of each memory, so that the row `fresh` is dearer here than it is.
+//! What is counted are the programs' own instructions, in the dev profile, in which the tests have built them; another profile has other
+//! multiples. What the kernel does is not seen. Valgrind does not know `PAGEMAP_SCAN`, which tells the engine what a fresh instance has to
+//! reset: it overwrites all that it would have looked at instead, so that the row `fresh` is dearer here than it is.
 
 mod callgrind;
 mod record;
