@@ -2,7 +2,7 @@
 //!
 //! Where requests are counted, a server is pinned to the first core, the load generator (wrk) to the second. Candidates take turns,
 //! A B A B, and the medians of the rounds are printed. `cold`, `density` and `outbound` are about first calls, memory and waiting
-//! instead, on all cores.
+//! instead, on all cores; `micro` is about parts of a call.
 
 mod bodies;
 mod cold;
@@ -11,8 +11,10 @@ pub(crate) mod density;
 mod faas;
 mod http;
 mod idle;
+mod in_process;
 mod json;
-mod load;
+pub(crate) mod load;
+mod micro;
 mod outbound;
 mod peers;
 mod scaling;
@@ -21,7 +23,7 @@ mod table;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::programs;
 
@@ -75,6 +77,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             _ => bail!("unknown option `{argument}`; {USAGE}"),
         }
     }
+    ensure!(names != ["micro"] || arguments.len() == 1, "`bench micro` takes no options");
     let measure = match names[..] {
         [] | ["http"] => http::run,
         ["faas"] => faas::run,
@@ -84,8 +87,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ["bodies"] => bodies::run,
         ["scaling"] => scaling::run,
         ["json"] => json::run,
+        ["micro"] => micro::run,
         _ => bail!(
-            "unknown benchmark `{}`; expected `http`, `faas`, `density`, `cold`, `outbound`, `bodies`, `scaling` or `json`",
+            "unknown benchmark `{}`; expected `http`, `faas`, `density`, `cold`, `outbound`, `bodies`, `scaling`, `json` or `micro`",
             names.join(" ")
         ),
     };

@@ -8,8 +8,10 @@ mod faas;
 mod fuzz;
 mod guests;
 mod hostile;
+mod instructions;
 mod lint;
 mod pages;
+mod profile;
 mod programs;
 mod soak;
 mod step;
@@ -34,9 +36,12 @@ commands:
   bench cold [--functions=N]   first answers: of programs that start, and of functions whose code is on disk
   bench outbound               1,000 calls at once that wait 20 ms for another server
   bench bodies [--reference=PATH]   a megabyte in and out, and the memory of idle connections
-  bench scaling                a function that computes, on one core and on two
+  bench scaling                a function that computes, on one core and on two: served, and called in process
   bench json                   a function that reads and answers JSON against a native server that does the same
-        all: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
+  bench micro                  the parts of a call one by one, without a network: documents, calls, printed lines, instances
+        all but micro: [--json] [--rounds=N] [--seconds=N] [--programs=DIR]
+  profile [http|faas|fresh|hello] [--seconds=N] [--programs=DIR]   where the processor time of a request goes, by `perf`
+  instructions [--bless] [--programs=DIR]   instructions of a request under valgrind, against the record; --bless writes it
   drill [NAME...] [--seconds=N] [--programs=DIR]   long checks of a server of functions: blue-green, kill, sleep, neighbours
   hostile [modules] [clients] [NAME...] [--programs=DIR]   modules and clients that try to break a server, one line each
   soak [--minutes=N] [--seconds=N] [--programs=DIR] [--json]   everything at once on one server for 10 minutes: nothing wrong, nothing kept
@@ -65,6 +70,8 @@ fn run(arguments: &[String]) -> Result<()> {
         "hostile" => hostile::run(arguments),
         "soak" => soak::run(arguments),
         "fuzz" => fuzz::run(arguments),
+        "profile" => profile::run(arguments),
+        "instructions" => instructions::run(arguments),
         "test" => test::run(arguments),
         "lint" => lint::run(arguments),
         "tidy" => tidy::run(arguments),

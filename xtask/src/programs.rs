@@ -11,11 +11,16 @@ use capsule_test::server::HttpServer;
 
 /// The folder of the programs: the one given, or else that of the release profile, where `packages` are built first.
 pub(crate) fn folder(given: Option<&Path>, packages: &[&str]) -> Result<PathBuf> {
+    built(given, "release", packages)
+}
+
+/// The same, of another profile.
+pub(crate) fn built(given: Option<&Path>, profile: &str, packages: &[&str]) -> Result<PathBuf> {
     if let Some(folder) = given {
         return folder.canonicalize().with_context(|| format!("no folder `{}`", folder.display()));
     }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--locked", "--release", "--quiet"]);
+    command.args(["build", "--locked", "--profile", profile, "--quiet"]);
     for package in packages {
         command.args(["--package", package]);
     }
@@ -23,7 +28,7 @@ pub(crate) fn folder(given: Option<&Path>, packages: &[&str]) -> Result<PathBuf>
         bail!("cargo build failed");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(target.join("release"))
+    Ok(target.join(profile))
 }
 
 /// A program. It finds the user's compile cache, and nothing else of the environment.

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: installs what the tests need, runs every test of the project once, and sums up.
+//! `cargo xtask test`: installs what the tests need, runs every test of the project once, counts instructions, and sums up.
 //!
 //! Rust tests run in the dev profile, in which all of the workspace is built anyway, so that the engine is compiled once. The
 //! example functions are a workspace of their own; their tests run on this machine, without wasm. So do those of the Go SDK.
@@ -7,11 +7,12 @@ use std::fs;
 
 use anyhow::{Result, bail};
 
-use crate::guests;
 use crate::step::{self, Steps, command};
+use crate::{guests, instructions};
 
 /// Programs that the tests start, and the Debian packages that have them.
-const TOOLS: [(&str, &str); 3] = [("redis-server", "redis-server"), ("curl", "curl"), ("openssl", "openssl")];
+const TOOLS: [(&str, &str); 4] =
+    [("redis-server", "redis-server"), ("curl", "curl"), ("openssl", "openssl"), ("valgrind", "valgrind")];
 
 /// Tests that ran.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             let folder = format!("functions/{name}/go");
             steps.step(&folder, || counted(command(&folder, GO_TEST), go, &mut count));
         }
+        steps.step("instructions", || instructions::run(&[]));
     }
     println!("\n{}", tinygo());
     // What failed without counting a test, such as a build, is a failure too.

@@ -10,25 +10,25 @@ use capsule_test::server::HttpServer;
 use crate::programs::{processor_time, processor_time_of_ended};
 
 /// The server's core.
-pub(super) const SERVER_CORE: &str = "0";
+pub(crate) const SERVER_CORE: &str = "0";
 /// The load generator's.
-pub(super) const CLIENT_CORE: &str = "1";
+pub(crate) const CLIENT_CORE: &str = "1";
 
 /// What a load consists of.
 #[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
+pub(crate) struct Work<'a> {
     /// What is requested.
-    pub(super) path: &'a str,
-    pub(super) connections: usize,
-    pub(super) seconds: u32,
+    pub(crate) path: &'a str,
+    pub(crate) connections: usize,
+    pub(crate) seconds: u32,
     /// A script of wrk that says what the requests are like; GET without it.
-    pub(super) script: Option<&'a Path>,
+    pub(crate) script: Option<&'a Path>,
     /// The load generator's cores.
-    pub(super) cores: &'a str,
+    pub(crate) cores: &'a str,
 }
 
 /// Puts load on a server.
-pub(super) fn load(server: &HttpServer, work: Work<'_>) -> Result<Load> {
+pub(crate) fn load(server: &HttpServer, work: Work<'_>) -> Result<Load> {
     let before = (processor_time(server)?, processor_time_of_ended()?);
     let mut command = Command::new("taskset");
     command.args(["-c", work.cores, "wrk", "--latency", "-t1"]);
@@ -47,14 +47,14 @@ pub(super) fn load(server: &HttpServer, work: Work<'_>) -> Result<Load> {
 
 /// What wrk measured.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
-    pub(super) requests_per_second: f64,
+pub(crate) struct Load {
+    pub(crate) requests_per_second: f64,
     /// The server's processor time for one request: less disturbed by what else the machine does than the rate.
-    pub(super) processor_time: Duration,
+    pub(crate) processor_time: Duration,
     /// The load generator's for one request.
-    pub(super) client_time: Duration,
-    pub(super) p50: Duration,
-    pub(super) p99: Duration,
+    pub(crate) client_time: Duration,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
 }
 
 impl Load {
@@ -89,7 +89,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The middle one.
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

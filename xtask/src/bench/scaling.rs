@@ -1,10 +1,12 @@
-//! `bench scaling`: a function that computes for some 200 us, served by one core and by two.
+//! `bench scaling`: a function that computes for some 200 us, served by one core and by two; and called from within a process, where
+//! no client has a part of them.
 
 use anyhow::Result;
 use capsule_test::guests;
 use capsule_test::server::HttpServer;
 
 use super::Options;
+use super::in_process;
 use super::load::{Load, Work, load, median};
 use super::table::{Column, Table, column};
 use crate::programs;
@@ -24,7 +26,7 @@ const COLUMNS: &[Column] = &[
 
 /// Measures and prints.
 pub(super) fn run(options: &Options) -> Result<()> {
-    let folder = programs::folder(options.programs.as_deref(), &["capsule-http"])?;
+    let folder = programs::folder(options.programs.as_deref(), &["capsule-http", in_process::PACKAGE])?;
     let module = guests::fixture("compute.wat")?;
     // On what is left of the machine; on two cores the client shares those of the server.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -61,5 +63,5 @@ pub(super) fn run(options: &Options) -> Result<()> {
         ];
         table.row(name, &figures.map(Some));
     }
-    Ok(())
+    in_process::run(&folder, &module, options)
 }
