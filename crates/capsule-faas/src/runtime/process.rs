@@ -99,6 +99,8 @@ pub(crate) struct Process {
     state: Mutex<State>,
     /// Told whenever a start or stop is over.
     changed: Notify,
+    /// Held by who ends it: another one finds it ended, and not on its way.
+    ending: tokio::sync::Mutex<()>,
 }
 
 pub(crate) struct State {
@@ -128,6 +130,7 @@ impl Process {
             hits: [const { AtomicU64::new(0) }; Limit::COUNT],
             state: Mutex::new(State { life, transport: None, past: Stats::default() }),
             changed: Notify::new(),
+            ending: tokio::sync::Mutex::default(),
         })
     }
 
@@ -164,8 +167,9 @@ impl Process {
         effect
     }
 
-    /// Ends what it runs on; `OnStop` has run when this returns.
+    /// Ends what it runs on; `OnStop` has run when this returns, unless somebody else ends it too and has more patience.
     pub(crate) async fn end(&self, patience: Duration) {
+        let _alone = tokio::time::timeout(patience, self.ending.lock()).await;
         let transport = self.lock().transport.clone();
         let Some(transport) = transport else { return };
         transport.stop(patience).await;
