@@ -165,6 +165,9 @@ impl Function {
 
     /// Calls the function. The time limit starts when the call gets its instance; waiting for one has its own.
     ///
+    /// The guest runs where the future is polled, and a short call is ready at once: a task that calls in a loop lets the others of
+    /// its thread run with `tokio::task::yield_now`.
+    ///
     /// # Errors
     /// [`CallError`] says what happened and whose fault it is.
     ///

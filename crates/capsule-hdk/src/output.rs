@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
@@ -303,6 +304,8 @@ struct QueueState {
     chunks: VecDeque<Chunk>,
     /// Bytes in `chunks` and in the hands of the writing thread.
     bytes: usize,
+    /// The writing thread has nothing to do, and looks for more only when it is told to.
+    is_idle: bool,
 }
 
 struct Chunk {
@@ -311,6 +314,11 @@ struct Chunk {
     /// What has its own part of the room: bytes that wait for it.
     of: Option<Arc<AtomicUsize>>,
 }
+
+/// The pause of the writing thread after a write, when little waits: to wake it for every line takes longer than to print the line.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Bytes that are written without a pause.
+const MUCH: usize = 64 << 10;
 
 /// Bytes that wait for the process's output at most, of all functions together.
 const QUEUE_LIMIT: usize = 8 * 1024 * 1024;
@@ -333,7 +341,7 @@ impl ProcessOutput {
     }
 
     /// Waits until everything is written, at most `limit`. Call it before the process ends.
-    pub fn drain(&self, limit: std::time::Duration) {
+    pub fn drain(&self, limit: Duration) {
         let state = lock(&self.shared.state);
         let _ = self.shared.drained.wait_timeout_while(state, limit, |state| state.bytes > 0);
     }
@@ -343,6 +351,7 @@ impl Queue {
     fn write_for_ever(&self) {
         loop {
             let mut state = lock(&self.state);
+            state.is_idle = state.chunks.is_empty();
             while state.chunks.is_empty() {
                 state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
@@ -361,9 +370,16 @@ impl Queue {
                 }
             }
             let _ = std::io::stdout().lock().flush();
-            lock(&self.state).bytes -= written;
+            let left = {
+                let mut state = lock(&self.state);
+                state.bytes -= written;
+                state.bytes
+            };
             self.emptied.notify_waiters();
             self.drained.notify_all();
+            if left < MUCH {
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -384,8 +400,11 @@ impl Queue {
             Some(last) if last.stream == stream && same(last.of.as_ref(), of) => last.bytes.extend_from_slice(bytes),
             _ => state.chunks.push_back(Chunk { stream, bytes: bytes.to_vec(), of: of.cloned() }),
         }
+        let wakes = std::mem::take(&mut state.is_idle);
         drop(state);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
         true
     }
 
