@@ -15,7 +15,8 @@
 //! | [`metrics`] | the runner's own counters |
 //! | [`drain`], [`idle`] | when running calls are given up, when nobody called for long |
 //! | [`parent`] | telling the server that started this one that it stops |
-//! | [`tls`], [`tunnel`], [`descriptors`] | certificates, ngrok, the limit of open files |
+//! | [`tls`], [`tunnel`] | certificates, ngrok |
+//! | [`descriptors`], [`pages`] | the limit of open files, the size of memory pages |
 
 mod answer;
 mod app;
@@ -30,6 +31,7 @@ mod idle;
 mod listener;
 mod metrics;
 mod module_headers;
+mod pages;
 mod parent;
 mod receiving;
 mod request_id;
@@ -62,9 +64,11 @@ fn start() -> anyhow::Result<ExitCode> {
         return shim::become_child(arguments).map(|never| match never {}).map_err(anyhow::Error::msg);
     }
     if arguments.next_if(|word| word == COMPILE_WORD).is_some() {
+        pages::large();
         compile_for_parent(arguments).map_err(anyhow::Error::msg)?;
         return Ok(ExitCode::SUCCESS);
     }
+    pages::small();
     let program = config::program();
     let none_given = arguments.peek().is_none();
     match program.parse(arguments, |name| std::env::var_os(name))? {
