@@ -27,7 +27,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::programs;
 
-const USAGE: &str = "expected --rounds=N, --seconds=N, --functions=N, --programs=DIR, --reference=PATH, --wasmtime=PATH, \
+const USAGE: &str = "expected --rounds=N, --seconds=N, --functions=N, --modules=N, --memory=SIZE, --programs=DIR, --reference=PATH, --wasmtime=PATH, \
                      --component=PATH or --json";
 
 /// How much is measured, and what.
@@ -38,6 +38,10 @@ pub(crate) struct Options {
     pub(crate) seconds: u32,
     /// Functions in one server.
     pub(crate) functions: usize,
+    /// Different modules among them, in `density`; as many when it is not given.
+    pub(crate) modules: Option<usize>,
+    /// What they may take of the server's memory together, in `density`: what `--maxTotalMemory` takes.
+    pub(crate) memory: Option<String>,
     /// Print JSON instead of a table.
     pub(crate) json: bool,
     /// Where the programs are; the release profile is built when this is not given.
@@ -56,6 +60,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         rounds: 5,
         seconds: 3,
         functions: 1000,
+        modules: None,
+        memory: None,
         json: false,
         programs: None,
         reference: None,
@@ -68,6 +74,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             Some(("--rounds", count)) => options.rounds = count.parse()?,
             Some(("--seconds", count)) => options.seconds = count.parse()?,
             Some(("--functions", count)) => options.functions = count.parse()?,
+            Some(("--modules", count)) => options.modules = Some(count.parse()?),
+            Some(("--memory", size)) => options.memory = Some(size.to_owned()),
             Some(("--programs", folder)) => options.programs = Some(folder.into()),
             Some(("--reference", path)) => options.reference = Some(path.into()),
             Some(("--wasmtime", path)) => options.wasmtime = Some(path.into()),

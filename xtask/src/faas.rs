@@ -114,10 +114,16 @@ pub(crate) struct Kept {
 impl Kept {
     /// Starts `capsule-http` on an empty folder.
     pub(crate) fn start(programs: &Path) -> Result<Kept> {
+        Kept::start_with(programs, &[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn start_with(programs: &Path, flags: &[String]) -> Result<Kept> {
         let home = tempfile::tempdir()?;
         let folder = |name: &str| home.path().join(name).display().to_string();
         let program = hosting(Program::at(programs.join("capsule-http")))
-            .args([format!("--dataDir={}", folder("data")), format!("--cacheDir={}", folder("cache"))]);
+            .args([format!("--dataDir={}", folder("data")), format!("--cacheDir={}", folder("cache"))])
+            .args(flags);
         Ok(Kept { server: HttpServer::launch(program.clone())?, home, program })
     }
 

@@ -50,6 +50,11 @@ pub(crate) fn resident(server: &HttpServer) -> Result<u64> {
     status(server, "VmRSS:")
 }
 
+/// The most that it ever was.
+pub(crate) fn most_resident(server: &HttpServer) -> Result<u64> {
+    status(server, "VmHWM:")
+}
+
 /// How many threads a server has.
 pub(crate) fn threads(server: &HttpServer) -> Result<u64> {
     status(server, "Threads:")

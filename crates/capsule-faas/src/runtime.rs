@@ -139,6 +139,8 @@ pub(crate) struct Inner {
     changed: watch::Sender<()>,
     /// A process may fall asleep earlier than the timer knows.
     timer: Arc<Notify>,
+    /// When it turns next, in nanoseconds since the server's start; `u64::MAX` while nobody will fall asleep.
+    next_sleep: AtomicU64,
     runtime: Handle,
     origin: Instant,
     /// What it is called on the way of a call.
@@ -157,14 +159,12 @@ struct State {
 }
 
 impl State {
-    /// The counters follow the names.
-    fn count_names(&mut self) {
-        let State { registry, picks, .. } = self;
-        picks.retain(|name, _| registry.route(name).is_some());
-        for (name, _) in registry.routes() {
-            if !picks.contains_key(name) {
-                picks.insert(name.clone(), AtomicU64::new(0));
-            }
+    /// A function has a counter for as long as it is registered.
+    fn count_calls(&mut self, name: FunctionName) {
+        if self.registry.route(&name).is_none() {
+            self.picks.remove(&name);
+        } else {
+            self.picks.entry(name).or_default();
         }
     }
 }
@@ -186,7 +186,8 @@ impl Faas {
                 Process::new(&found.key(), found.entry, life, habits, Log::new(config.log_bytes))
             });
         }
-        state.count_names();
+        let names: Vec<FunctionName> = state.registry.routes().map(|(name, _)| name.clone()).collect();
+        names.into_iter().for_each(|name| state.count_calls(name));
         let permits = |count: usize| Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS));
         let inner = Arc::new(Inner {
             compiling: permits(config.compiles),
@@ -201,6 +202,7 @@ impl Faas {
             stopping: watch::Sender::new(false),
             changed: watch::Sender::new(()),
             timer: Arc::default(),
+            next_sleep: AtomicU64::new(u64::MAX),
             runtime: Handle::current(),
             origin: Instant::now(),
             server: hops::server_id(),

@@ -190,6 +190,11 @@ impl Engine {
         self.shared.max_instances
     }
 
+    /// Whether so many instances exist now.
+    pub fn is_full(&self) -> bool {
+        self.shared.instances.available_permits() == 0
+    }
+
     /// The memory of the process.
     pub fn ceiling(&self) -> &Ceiling {
         &self.shared.ceiling

@@ -56,7 +56,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 fn functions(folder: &Path, options: &Options, table: &Table) -> Result<()> {
     let module = std::fs::read(guests::function("hey/hey.wasm")?)?;
     let kept = Kept::start(folder)?;
-    register(&kept, &module, options.functions)?;
+    register(&kept, &module, options.functions, options.functions, &[])?;
     let kept = kept.stopped_and_started()?;
     let address = kept.server.address();
     let cold = each(address, 1, options.functions, call)?;

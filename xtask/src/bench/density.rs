@@ -1,6 +1,8 @@
-//! `bench density`: many different functions in one server: what registering and calling them costs, in time and memory, and
-//! what the first calls after a restart cost, when the code is in the cache on disk alone.
+//! `bench density`: many functions in one server, of as many different modules or of fewer: what registering and calling them costs, in
+//! time and memory, and what the first calls after a restart cost, when the code is in the cache on disk alone. With a limit of
+//! memory, functions are let go for others that are called.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -13,24 +15,31 @@ use crate::timings::Timings;
 
 /// Requests at the same time.
 const CONNECTIONS: usize = 2;
+/// With a limit of memory, functions may be let go: their state may be lost.
+const MAY_SLEEP: [&str; 1] = ["-stopAfter=1h"];
 
 /// Measures and prints.
 pub(super) fn run(options: &Options) -> Result<()> {
     let folder = programs::folder(options.programs.as_deref(), &["capsule-http"])?;
     let module = std::fs::read(guests::function("hey/hey.wasm")?)?;
     let mut report = Report { functions: options.functions, json: options.json, before: 0 };
-    let kept = Kept::start(&folder)?;
+    let flags: Vec<_> = options.memory.iter().map(|size| format!("--maxTotalMemory={size}")).collect();
+    let kept = Kept::start_with(&folder, &flags)?;
     let address = kept.server.address();
+    let modules = options.modules.unwrap_or(options.functions).clamp(1, options.functions);
     report.before = programs::resident(&kept.server)?;
-    report.head(module.len());
+    report.head(module.len(), modules);
 
     let start = Instant::now();
-    let registered = register(&kept, &module, options.functions)?;
+    let args: &[&str] = if options.memory.is_some() { &MAY_SLEEP } else { &[] };
+    let registered = register(&kept, &module, options.functions, modules, args)?;
     report.row("registered", start.elapsed(), &registered, programs::resident(&kept.server)?);
 
     let start = Instant::now();
     let called = each(address, CONNECTIONS, options.functions, call)?;
     report.row("called", start.elapsed(), &called, programs::resident(&kept.server)?);
+
+    report.row("at most", Duration::ZERO, &Timings::default(), programs::most_resident(&kept.server)?);
 
     let start = Instant::now();
     let kept = kept.stopped_and_started()?;
@@ -40,14 +49,23 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let cold = each(kept.server.address(), CONNECTIONS, options.functions, call)?;
     report.row("called cold", start.elapsed(), &cold, programs::resident(&kept.server)?);
+    report.row("at most", Duration::ZERO, &Timings::default(), programs::most_resident(&kept.server)?);
     Ok(())
 }
 
-/// Uploads and starts so many functions, each with bytes of its own.
-pub(super) fn register(kept: &Kept, module: &[u8], functions: usize) -> Result<Timings> {
+/// Starts so many functions of so many different modules, each of which is uploaded once.
+pub(super) fn register(kept: &Kept, module: &[u8], functions: usize, modules: usize, args: &[&str]) -> Result<Timings> {
+    let stored: Vec<OnceLock<String>> = (0..modules).map(|_| OnceLock::new()).collect();
     each(kept.server.address(), CONNECTIONS, functions, |client, number| {
-        let stored = client.upload(&different(module, number))?;
-        client.start(&Start { place: &name(number), module: &stored, args: &[], env: &[] })?;
+        let place = &stored[number % modules];
+        let stored = match place.get() {
+            Some(stored) => stored,
+            None => {
+                let uploaded = client.upload(&different(module, number % modules))?;
+                place.get_or_init(|| uploaded)
+            }
+        };
+        client.start(&Start { place: &name(number), module: stored, args, env: &[] })?;
         Ok(())
     })
 }
@@ -79,12 +97,14 @@ struct Report {
 }
 
 impl Report {
-    fn head(&self, size: usize) {
+    fn head(&self, size: usize, modules: usize) {
         let before = self.before as f64 / 1024.0;
         if self.json {
-            println!(r#"{{"state":"empty","functions":0,"moduleBytes":{size},"residentMiB":{before:.1}}}"#);
+            println!(
+                r#"{{"state":"empty","functions":0,"modules":{modules},"moduleBytes":{size},"residentMiB":{before:.1}}}"#
+            );
         } else {
-            println!("{} modules of {size} bytes, {CONNECTIONS} connections", self.functions);
+            println!("{} functions of {modules} modules of {size} bytes, {CONNECTIONS} connections", self.functions);
             println!("state              time         p50         p99        RSS  per function");
             println!("empty                                              {before:>7.1}MiB");
         }

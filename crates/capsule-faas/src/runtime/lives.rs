@@ -1,6 +1,7 @@
 //! Starts and stops of processes, and the timer that puts idle ones to sleep.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,8 +20,13 @@ use crate::modules::{Digest, Stored};
 
 /// A guest whose caller went away may still run when its function is put to sleep: it gets this long.
 const LAST_CALLS: Duration = Duration::from_secs(30);
-/// The timer never turns faster than this.
+/// The timer never turns faster than this,
 const TURN: Duration = Duration::from_millis(1);
+/// and than this for each process: it looks at all of them, which shall not take more than some percent of the time.
+const LOOK: Duration = Duration::from_micros(10);
+/// Who looks for functions to let go looks at all of them. So that this is seldom done, one of so many that are awake is let go,
+/// if they may be.
+const BATCH: usize = 64;
 
 impl Inner {
     /// Carries out what the life of a process asks for, in a task of its own.
@@ -60,7 +66,7 @@ impl Inner {
             Err(error) => (process.start_failed(self.now(), &error.to_string()), Err(error)),
         };
         self.carry_out(process, effect);
-        self.timer.notify_one();
+        self.sleeps(process);
         result
     }
 
@@ -127,17 +133,16 @@ impl Inner {
         made
     }
 
-    /// When all instances of the engine are taken, lets the function go that would fall asleep first, if one may be.
+    /// When all instances of the engine are taken, lets functions go that would fall asleep first, if they may be.
     async fn make_room(self: &Arc<Self>) {
-        let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
-        let instances: usize = processes.iter().map(|process| process.instances()).sum();
-        if instances >= self.config.host.engine().max_instances() {
-            self.let_one_go(|process| process.instances() > 0).await;
+        if self.config.host.engine().is_full() {
+            self.let_go(|process| process.instances() > 0, || true).await;
         }
     }
 
-    /// Lets the function go that would fall asleep first, of those that may be and are asked for; whether there was one.
-    async fn let_one_go(self: &Arc<Self>, wanted: impl Fn(&Process) -> bool) -> bool {
+    /// Lets functions go of those that are asked for, in the order in which they would fall asleep, until it is `enough`, and a
+    /// [`BATCH`]th of them at least. Whether there was one.
+    async fn let_go(self: &Arc<Self>, wanted: impl Fn(&Process) -> bool, enough: impl Fn() -> bool) -> bool {
         let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
         let mut awake: Vec<_> = processes
             .into_iter()
@@ -149,14 +154,19 @@ impl Inner {
             .collect();
         // Those that never fall asleep by themselves last: they are let go only when nothing is lost by it.
         awake.sort_by_key(|(idle_at, _)| idle_at.unwrap_or(Duration::MAX));
+        let least = awake.len().div_ceil(BATCH);
+        let mut gone = 0;
         for (_, process) in awake {
             let effect = process.lock().life.let_go();
             if effect == Some(Effect::Stop) {
                 Arc::clone(self).put_down(process).await;
-                return true;
+                gone += 1;
+                if gone >= least && enough() {
+                    break;
+                }
             }
         }
-        false
+        gone > 0
     }
 
     /// Makes a module; as long as there is no memory for it, lets functions go that may be. On a thread that may be blocked.
@@ -167,18 +177,18 @@ impl Inner {
         loop {
             let made = make();
             let short = made.as_ref().is_err_and(|error| error.kind() == LoadErrorKind::Memory);
-            if !short || !self.let_one_go_blocking() {
+            if !short || !self.let_go_blocking() {
                 return made;
             }
         }
     }
 
-    fn let_one_go_blocking(self: &Arc<Self>) -> bool {
+    fn let_go_blocking(self: &Arc<Self>) -> bool {
         let (answer, answered) = std::sync::mpsc::channel();
         let inner = Arc::clone(self);
         self.runtime.spawn(async move {
             // Nobody who waits any more is no fault.
-            let _ = answer.send(inner.let_one_go(Process::is_inside).await);
+            let _ = answer.send(inner.let_go(Process::is_inside, || true).await);
         });
         answered.recv().unwrap_or(false)
     }
@@ -220,10 +230,22 @@ impl Inner {
         }
     }
 
+    /// Has the timer turn when a process that is awake from now on may fall asleep, unless it turns before.
+    pub(super) fn sleeps(&self, process: &Process) {
+        let Some(after) = process.habits.sleep.after else { return };
+        let at = nanoseconds(self.origin.elapsed().saturating_add(after));
+        if self.next_sleep.fetch_min(at, Ordering::SeqCst) > at {
+            self.timer.notify_one();
+        }
+    }
+
     /// Puts to sleep who is idle; how long until somebody may be next.
     fn put_to_sleep(self: &Arc<Self>) -> Option<Duration> {
+        // Who is started from now on is either seen here or has the timer turn again.
+        self.next_sleep.store(u64::MAX, Ordering::SeqCst);
         let now = self.now();
         let processes: Vec<Arc<Process>> = self.read().processes.values().cloned().collect();
+        let turn = TURN.max(LOOK.saturating_mul(u32::try_from(processes.len()).unwrap_or(u32::MAX)));
         let mut next: Option<Duration> = None;
         for process in processes {
             let (effect, at) = {
@@ -239,8 +261,14 @@ impl Inner {
             self.carry_out(&process, effect);
             next = next.into_iter().chain(at).min();
         }
-        next.map(|at| at.saturating_sub(now.elapsed).max(TURN))
+        let next = next?;
+        self.next_sleep.fetch_min(nanoseconds(next), Ordering::SeqCst);
+        Some(next.saturating_sub(now.elapsed).max(turn))
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The timer of a server: ends with it.
@@ -259,7 +287,7 @@ pub(super) async fn put_idle_to_sleep(inner: Weak<Inner>, earlier: Arc<Notify>) 
     }
 }
 
-/// Lets functions go that may be when memory was refused or is waited for: as many as those who wait need. Ends with the server.
+/// Lets functions go that may be when memory was refused or is waited for: as many as those who wait need, and a few more. Ends with the server.
 pub(super) async fn let_go_when_short(inner: Weak<Inner>, ceiling: Ceiling, mut stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -269,7 +297,7 @@ pub(super) async fn let_go_when_short(inner: Weak<Inner>, ceiling: Ceiling, mut 
             () = ceiling.short() => {}
         }
         let Some(inner) = inner.upgrade() else { return };
-        while inner.let_one_go(Process::is_inside).await && ceiling.is_short() {}
+        inner.let_go(Process::is_inside, || !ceiling.is_short()).await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Commands of one function go one after the other. Those of different functions touch nothing in common, so they are
 //! written at the same time: the store makes one write to the disk of all that wait for it.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -83,6 +84,8 @@ impl Inner {
             return Err(FaasError::new(FaasErrorKind::Conflict, Stale.to_string()));
         }
         let writes = changes.iter().flat_map(Change::writes).map(to_store).collect();
+        let keys = changes.iter().flat_map(|change| change.puts().chain(change.removals()));
+        let names: BTreeSet<FunctionName> = keys.map(|key| key.name.clone()).collect();
         self.config.store.commit(writes).await?;
         let ended = {
             let mut state = self.write();
@@ -94,12 +97,12 @@ impl Inner {
                 }
             }
             state.processes.extend(new.iter().map(|process| (process.id, Arc::clone(process))));
-            state.count_names();
+            names.into_iter().for_each(|name| state.count_calls(name));
             let ended: Vec<Arc<Process>> = ended.iter().filter_map(|id| state.processes.get(id).cloned()).collect();
             ended
         };
-        // Only now it sees the new ones.
-        self.timer.notify_one();
+        // Only now the timer sees them.
+        new.iter().for_each(|process| self.sleeps(process));
         self.changed.send_replace(());
         for process in ended {
             let effect = process.lock().life.retire(self.now());
