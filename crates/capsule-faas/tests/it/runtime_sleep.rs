@@ -36,6 +36,18 @@ async fn without_the_flag_it_never_sleeps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sleeps_earlier_is_not_kept_by_who_sleeps_later() {
+    let world = World::new();
+    world.start("late", LIFECYCLE, &["-stopAfter=600000"]).await.unwrap();
+    world.start("early", LIFECYCLE, &["-stopAfter=20"]).await.unwrap();
+    for _ in 0..3 {
+        until("sleep", || world.status("early/default/0") == Status::Stopped).await;
+        assert_eq!(world.status("late/default/0"), Status::Started);
+        assert_eq!(world.ask("early", "").await, "done");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_around_the_expiry_never_fail() {
     let world = World::new();
     world.start("a", LIFECYCLE, &["-stopAfter=10"]).await.unwrap();

@@ -283,3 +283,20 @@ fn an_output_that_is_full_is_no_reason_to_stop() {
     }
     assert_eq!(server.stop().unwrap().code, Some(0));
 }
+
+/// Of a huge page all is resident that was allocated, touched or not.
+#[test]
+fn servers_have_small_pages() {
+    for faas in [false, true] {
+        let program = if faas {
+            Program::at(own())
+                .args(["--faas", "--dataDir=none", "--httpHost=127.0.0.1"])
+                .env("CAPSULE_FAAS_TOKEN", TOKEN)
+        } else {
+            Program::at(own()).arg("--httpHost=127.0.0.1").arg(module_path("hey"))
+        };
+        let server = HttpServer::launch(program).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+        assert!(status.contains("\nTHP_enabled:\t0\n"), "{status}");
+    }
+}
