@@ -109,13 +109,15 @@ impl App {
             call = call.with_guard(Arc::new(busy));
         }
         if self.function.contract() == Contract::Fresh {
-            peer.end_with_client();
+            peer.end_with_client(true);
         }
         if !has_body {
             call = call.with_now(begin.into());
         }
         let call = pin!(self.function.exchange(call));
-        match self.drain.unless_over(call).await {
+        let result = self.drain.unless_over(call).await;
+        peer.end_with_client(false);
+        match result {
             Some(result) => front::outcome(result, takes_requests, Own::Id, id, None),
             None => answer::unavailable("the server is being stopped", AFTER_RESTART),
         }

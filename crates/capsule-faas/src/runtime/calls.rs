@@ -101,11 +101,6 @@ impl Placed {
         self.way.as_ref().is_some_and(|way| way.again.is_some())
     }
 
-    /// Whether the call ends when nobody waits for it any more.
-    pub fn is_fresh(&self) -> bool {
-        self.running.transport.as_deref().is_some_and(Transport::is_fresh)
-    }
-
     /// Whether it takes a [`Call::request`]; else it takes the document of `callHandleHTTP`, as children do.
     pub fn takes_requests(&self) -> bool {
         match self.running.transport.as_deref() {

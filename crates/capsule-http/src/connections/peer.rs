@@ -188,10 +188,10 @@ impl Peer {
         self.enter(Phase::Idle);
     }
 
-    /// What is being done for the request shall end when the client goes away: nobody else needs it. Others run on. Over
-    /// HTTP/2 each ends as soon as its stream does, whatever is said here.
-    pub(crate) fn end_with_client(&self) {
-        self.ends_with_client.store(true, Relaxed);
+    /// From now on, the connection ends when the client goes away, or not any more: while an answer is made that nobody else waits
+    /// for. One that is made is sent to its end. Over HTTP/2 each ends as soon as its stream does, whatever is said here.
+    pub(crate) fn end_with_client(&self, ends: bool) {
+        self.ends_with_client.store(ends, Relaxed);
     }
 
     /// Whether to look for the end of the client while an answer is made.

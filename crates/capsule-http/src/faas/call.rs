@@ -62,6 +62,8 @@ pub(super) async fn call<'a>(
     let before = before.as_ref().and_then(|value| value.to_str().ok());
     // Who waited for a body has to look at the clock again.
     let now = if has_body { Instant::now() } else { begin };
+    // A call of a function with state runs on without it.
+    peer.end_with_client(true);
     let placed = match app.faas.place(selector, before, now.into()) {
         Ok(Placing::Now(placed)) => Ok(placed),
         Ok(Placing::Later(placed)) => match app.drain.unless_over(placed).await {
@@ -87,9 +89,6 @@ pub(super) async fn call<'a>(
         head.headers.insert(HOPS, way);
         host = own;
     }
-    if placed.is_fresh() {
-        peer.end_with_client();
-    }
     let path = path.part(head.uri.path());
     let takes_requests = placed.takes_requests();
     let call = match app.front.call(Asked { head, host, path, body, takes_requests }, id, peer) {
@@ -108,6 +107,7 @@ pub(super) async fn call<'a>(
             Err(error) => outcome(Err(error), takes_requests, id, &key),
         }),
     };
+    peer.end_with_client(false);
     let Some(mut answer) = answer else { return stopping(Some(key)) };
     module_headers::set_revision(answer.headers_mut(), revision_of(&key));
     Routed { answer: answers::whole(answer), function: Some(key), logged: false }

@@ -53,7 +53,7 @@ pub(super) fn answer(
         None => Either::Left(Full::new(text.into())),
         Some(follow) => {
             // There may be no line for long, and nothing else would show that nobody reads them.
-            peer.end_with_client();
+            peer.end_with_client(true);
             let news = stream::unfold(follow, |(mut follow, place)| async move {
                 let next = follow.next().await?;
                 Some((line(&next), (follow, place)))

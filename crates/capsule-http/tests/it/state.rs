@@ -168,3 +168,18 @@ fn who_hangs_up_ends_a_fresh_call() {
     drop(connection);
     eventually("the call is cancelled", || metric(&server, "capsule_instances") == 0);
 }
+
+#[test]
+fn who_has_nothing_more_to_send_gets_all_of_a_large_answer() {
+    let server = serve("large.wat", &["--instances=fresh"]);
+    for _ in 0..5 {
+        let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+        let request = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\n9";
+        std::io::Write::write_all(&mut stream, request).unwrap();
+        let mut answer = vec![0; 64];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        std::io::Read::read_to_end(&mut stream, &mut answer).unwrap();
+        assert!(answer.len() > 9 << 20, "{} bytes", answer.len());
+    }
+}
