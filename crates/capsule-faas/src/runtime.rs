@@ -133,7 +133,7 @@ pub(crate) struct Inner {
     feed: Arc<Feed>,
     /// Made for the first child process.
     spawner: OnceLock<Spawner>,
-    /// True from the order to stop on.
+    /// Tells those who wait of [`State::is_stopping`].
     stopping: watch::Sender<bool>,
     /// Sent to when the registry has changed: what followers of logs asked for may be gone, or have new processes.
     changed: watch::Sender<()>,
@@ -228,7 +228,7 @@ impl Inner {
     }
 
     fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.read().is_stopping
     }
 }
 

@@ -68,7 +68,7 @@ struct Server {
 
 impl Listener {
     /// A client that has nothing more to send, or hung up, still has its request answered, unless [`Peer::end_with_client`]
-    /// says otherwise; with `may_end`, that may be said.
+    /// says otherwise; with `may_end`, that is said of some.
     pub(crate) fn new(
         socket: TcpListener,
         tls: Option<TlsAcceptor>,

@@ -161,8 +161,8 @@ impl Faas {
     /// Ends all functions: no new commands and starts, calls that wait are refused, those that run have `patience`, then
     /// `OnStop` runs. The records stay.
     pub async fn stop(&self, patience: Duration) {
-        self.inner.stopping.send_replace(true);
         self.inner.write().is_stopping = true;
+        self.inner.stopping.send_replace(true);
         // The commands that are being written come to their end; what has not been written by now will not be.
         let _none = self.inner.commands.none().await;
         let processes: Vec<Arc<Process>> = self.inner.read().processes.values().cloned().collect();

@@ -5,7 +5,7 @@ use capsule_test::stub::{Answer, Gate, HttpStub};
 use serde_json::{Value, json};
 
 use crate::faas_support::{Faas, TOKEN, module_path, refusal, start_body};
-use crate::support::eventually;
+use crate::support::{eventually, metric_of};
 
 /// The request document that `mirror.wat` got.
 fn mirrored(faas: &Faas, method: &str, path: &str, headers: &[(&str, &str)]) -> Value {
@@ -268,15 +268,13 @@ fn who_hangs_up_ends_a_fresh_call_and_no_other() {
             connection
         })
         .collect();
-    let running = |name: &str| {
-        let text = faas.admin("GET", "/metrics", "").text();
-        let head = format!("capsule_function_instances{{function=\"{name}\",revision=\"default\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&head)?.parse::<u64>().ok())
-    };
-    assert_eq!((running("kept"), running("fresh")), (Some(1), Some(1)));
+    let metric = |name: &str| metric_of(&faas.admin("GET", "/metrics", "").text(), name);
+    let running = |name| metric(&format!("capsule_function_instances{{function=\"{name}\",revision=\"default\"}}"));
+    assert_eq!((running("kept"), running("fresh")), (1, 1));
     drop(calls);
-    eventually("the call is cancelled", || running("fresh") == Some(0));
+    eventually("the call is cancelled", || running("fresh") == 0);
+    eventually("both connections are free, though a call runs", || metric("capsule_connections") == 1);
     gate.open();
     assert_eq!(faas.call("kept", "c"), (200, "\u{1}".into()), "the call before came to its end");
-    assert_eq!(running("kept"), Some(1));
+    assert_eq!(running("kept"), 1);
 }

@@ -62,7 +62,11 @@ pub(crate) fn outcome(response: &Response) -> (u16, String) {
 
 /// The value of a line in `/metrics`, such as `capsule_instances` or `capsule_http_requests_total{status="200"}`.
 pub(crate) fn metric(server: &HttpServer, name: &str) -> u64 {
-    let text = server.get("/metrics").unwrap().text();
+    metric_of(&server.get("/metrics").unwrap().text(), name)
+}
+
+/// Of metrics that were asked for before.
+pub(crate) fn metric_of(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.map_or(0, |value| value.parse().unwrap())
 }
