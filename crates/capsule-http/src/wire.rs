@@ -3,12 +3,13 @@
 //! It also carries out what only a stream can: answer a head that never came, end a connection that has nothing to do
 //! when the server stops, and one whose client went away while an answer is made that nobody else needs.
 
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -26,9 +27,18 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// True when the system has bytes of the client that were not read yet.
     fn has_unread(&self) -> bool;
 
-    /// Ready when the client has ended the stream and all that it sent before has been read. Never, where that cannot be seen
-    /// without reading.
-    fn poll_end(&self, context: &mut Context<'_>) -> Poll<()>;
+    /// Whether the client is still there, without reading; the task is woken when that changes.
+    fn look(&self, context: &mut Context<'_>) -> Client;
+}
+
+/// What can be seen of a client without reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    There,
+    /// There, and nobody is woken when it goes: it has sent something that is not read yet.
+    Hidden,
+    /// It has ended the stream.
+    Gone,
 }
 
 impl Socket for TcpStream {
@@ -42,12 +52,16 @@ impl Socket for TcpStream {
         false
     }
 
-    fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
+    fn look(&self, context: &mut Context<'_>) -> Client {
         let mut byte = [0];
         match self.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
-            // One more request: its client is there.
-            Poll::Ready(Ok(1..)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+            Poll::Pending => Client::There,
+            Poll::Ready(Ok(0) | Err(_)) => Client::Gone,
+            // One more request, and maybe the end behind it.
+            Poll::Ready(Ok(1..)) => match pin!(self.ready(Interest::READABLE)).poll(context) {
+                Poll::Ready(Ok(ready)) if ready.is_read_closed() => Client::Gone,
+                _ => Client::Hidden,
+            },
         }
     }
 }
@@ -58,8 +72,8 @@ impl Socket for TlsStream<TcpStream> {
     }
 
     /// The end is encrypted.
-    fn poll_end(&self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+    fn look(&self, _: &mut Context<'_>) -> Client {
+        Client::There
     }
 }
 
@@ -186,8 +200,12 @@ impl<S: Socket> AsyncWrite for Wire<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Here, since this is what is done last each time that an answer does not come yet.
-        if self.peer.ends_with_client() && !self.peer.is_http2() && self.stream.poll_end(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        if self.peer.ends_with_client() && !self.peer.is_http2() {
+            let client = self.stream.look(context);
+            if client == Client::Gone {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            self.peer.client_is_hidden(client == Client::Hidden);
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         match &flushed {
@@ -234,8 +252,8 @@ mod tests {
             false
         }
 
-        fn poll_end(&self, _: &mut Context<'_>) -> Poll<()> {
-            Poll::Pending
+        fn look(&self, _: &mut Context<'_>) -> Client {
+            Client::There
         }
     }
 

@@ -9,6 +9,7 @@ use capsule_faas_model::lifecycle::{Admission, Effect};
 use capsule_faas_model::record::Status;
 use capsule_faas_model::spec::ModuleHash;
 use capsule_hdk::{Ceiling, Contract, Extensions, Function, LoadError, LoadErrorKind, Module};
+use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -155,15 +156,20 @@ impl Inner {
         // Those that never fall asleep by themselves last: they are let go only when nothing is lost by it.
         awake.sort_by_key(|(idle_at, _)| idle_at.unwrap_or(Duration::MAX));
         let least = awake.len().div_ceil(BATCH);
+        let mut awake = awake.into_iter().map(|(_, process)| process);
         let mut gone = 0;
-        for (_, process) in awake {
-            let effect = process.lock().life.let_go();
-            if effect == Some(Effect::Stop) {
-                Arc::clone(self).put_down(process).await;
-                gone += 1;
-                if gone >= least && enough() {
-                    break;
-                }
+        loop {
+            let count = if gone == 0 { least } else { 1 };
+            let going = awake.by_ref().filter(|process| process.lock().life.let_go() == Some(Effect::Stop)).take(count);
+            // All at once: an `OnStop` that takes its time is not waited for before the next one begins.
+            let going: Vec<_> = going.map(|process| Arc::clone(self).put_down(process)).collect();
+            if going.is_empty() {
+                break;
+            }
+            gone += going.len();
+            join_all(going).await;
+            if enough() {
+                break;
             }
         }
         gone > 0

@@ -83,6 +83,8 @@ pub(crate) struct Peer {
     is_http2: AtomicBool,
     /// What it waits for is to end when its client goes away.
     ends_with_client: AtomicBool,
+    /// And nobody would notice that it does.
+    is_hidden: AtomicBool,
     order: AtomicU8,
     ordered_at: AtomicU64,
     /// It was closed for another one, and has not ended yet.
@@ -149,6 +151,7 @@ impl Peer {
             is_large: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             ends_with_client: AtomicBool::new(false),
+            is_hidden: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
             ordered_at: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
@@ -197,6 +200,21 @@ impl Peer {
     /// Whether to look for the end of the client while an answer is made.
     pub(crate) fn ends_with_client(&self) -> bool {
         self.ends_with_client.load(Relaxed)
+    }
+
+    /// The end of the client would not be noticed, or would again: the sweep sees to it that somebody looks.
+    pub(crate) fn client_is_hidden(&self, is_hidden: bool) {
+        self.is_hidden.store(is_hidden, Relaxed);
+    }
+
+    /// Has its task look for the end of the client, where that would not be noticed.
+    pub(super) fn look_for_client(&self) {
+        if self.is_hidden.load(Relaxed)
+            && self.ends_with_client()
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake_by_ref();
+        }
     }
 
     /// Requests whose answers are not complete.

@@ -44,6 +44,7 @@ pub(super) fn tick(limits: &ConnectionLimits) -> Duration {
 fn look(shared: &Shared) {
     let (now, grace) = (shared.now(), shared.grace());
     for peer in shared.table().iter() {
+        peer.look_for_client();
         let seen = peer.seen();
         let judged = match peer.order() {
             Order::Serve => judge(&shared.limits, &seen, now, grace),

@@ -160,13 +160,17 @@ fn who_hangs_up_ends_a_fresh_call() {
     stub.answer("/", Answer::new(200, "text/plain", "x").behind(&Gate::new()));
     let server = serve("services.wat", &["--instances=fresh", "--callTimeout=none", "--outboundTimeout=none"]);
     let body = format!(r#"h{{"URI":"{}","Method":"GET"}}"#, stub.url("/"));
-    let mut connection = server.connect().unwrap();
-    let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    connection.write(head.as_bytes()).unwrap();
-    stub.wait_for_requests(1).unwrap();
-    assert_eq!(metric(&server, "capsule_instances"), 1);
-    drop(connection);
-    eventually("the call is cancelled", || metric(&server, "capsule_instances") == 0);
+    // Also one who has begun with another request, which nobody reads before the first one is answered.
+    for (more, number) in [("", 1), ("X", 2), ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 3)] {
+        let mut connection = server.connect().unwrap();
+        let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        connection.write(head.as_bytes()).unwrap();
+        stub.wait_for_requests(number).unwrap();
+        connection.write(more.as_bytes()).unwrap();
+        assert_eq!(metric(&server, "capsule_instances"), 1);
+        drop(connection);
+        eventually("the call is cancelled", || metric(&server, "capsule_instances") == 0);
+    }
 }
 
 #[test]
