@@ -77,9 +77,7 @@ fn write(head: &RequestHead<'_>) -> Option<Vec<u8>> {
     let pairs = pairs.collect::<Option<Vec<_>>>()?;
     let [method, scheme, host, path, request_id, target] = &fields(head);
     let parts = RequestParts { method, scheme, host, path, query: None, request_id, target: Some(target), body: b"" };
-    let mut out = Vec::new();
-    exchange::write_request(&mut out, &parts, pairs.len(), pairs.into_iter());
-    Some(out)
+    Some(exchange::request(&parts, || pairs.iter().copied()))
 }
 
 fn responses(bytes: &[u8]) {

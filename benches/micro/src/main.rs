@@ -42,10 +42,8 @@ async fn measure(module: &Path, time: Duration) -> anyhow::Result<f64> {
     config.contract = Contract::auto();
     let function = Function::new(&Host::new(&engine, &HostFunctions::new())?, &module, config)?;
     function.start().await?;
-    let mut head = Vec::new();
     let parts = RequestParts { method: "GET", scheme: "http", host: "localhost", path: "/", ..Default::default() };
-    exchange::write_request(&mut head, &parts, 0, std::iter::empty());
-    let call = Call::request(head, "");
+    let call = Call::request(exchange::request(&parts, std::iter::empty), "");
     calls(&function, &call, WARMING).await?;
     calls(&function, &call, time).await
 }

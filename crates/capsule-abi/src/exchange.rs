@@ -21,8 +21,6 @@ use crate::response::STATUSES;
 
 /// Fields of a request that this version knows.
 const FIELDS: usize = 6;
-/// Bytes of the fields of most requests.
-const EXPECTED: usize = 128;
 /// Bytes of a number.
 const WORD: usize = 4;
 /// Bytes of the record that a result points to.
@@ -30,16 +28,21 @@ pub const RECORD: usize = 4 * WORD;
 /// The status of a failure, whose body is its text.
 pub const FAILURE: u32 = 0;
 
-/// Appends the head of a request. `count` is the number of headers; further ones are left out. Names are written as they are
-/// given, which is in lower case by runners.
-pub fn write_request<'a>(
-    out: &mut Vec<u8>,
-    parts: &RequestParts<'_>,
-    count: usize,
-    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
-) {
+/// The head of a request. `headers` gives the same headers each time; names are written as they are given, which is in lower case
+/// by runners.
+#[must_use]
+pub fn request<'a, H>(parts: &RequestParts<'_>, headers: impl Fn() -> H) -> Vec<u8>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])>,
+{
     let (mark, query) = parts.query.map_or(("", ""), |query| ("?", query));
     let target = parts.target.unwrap_or_default();
+    let fields = [parts.method, parts.scheme, parts.host, parts.path, mark, query, parts.request_id, target];
+    let (mut count, mut length) = (0, fields.iter().map(|field| field.len()).sum::<usize>());
+    for (name, value) in headers() {
+        count += 1;
+        length += name.len() + value.len();
+    }
     let numbers = [
         FIELDS,
         count,
@@ -50,25 +53,19 @@ pub fn write_request<'a>(
         parts.request_id.len(),
         target.len(),
     ];
-    let start = out.len();
-    let table = numbers.len() * WORD;
-    let end = start + table + count * 2 * WORD;
-    out.reserve(end - start + EXPECTED + parts.path.len() + query.len() + target.len() + count * EXPECTED / 4);
-    out.resize(end, 0);
-    for (place, number) in out[start..].chunks_exact_mut(WORD).zip(numbers) {
+    let mut table = [0; 8 * WORD];
+    for (place, number) in table.chunks_exact_mut(WORD).zip(numbers) {
         place.copy_from_slice(&word(number));
     }
-    for field in [parts.method, parts.scheme, parts.host, parts.path, mark, query, parts.request_id, target] {
+    // To the byte: what has no room left is shared as it is.
+    let mut out = Vec::with_capacity(table.len() + count * 2 * WORD + length);
+    out.extend_from_slice(&table);
+    write_lengths(&mut out, headers());
+    for field in fields {
         out.extend_from_slice(field.as_bytes());
     }
-    let mut at = start + table;
-    for (name, value) in headers.take(count) {
-        out[at..at + WORD].copy_from_slice(&word(name.len()));
-        out[at + WORD..at + 2 * WORD].copy_from_slice(&word(value.len()));
-        at += 2 * WORD;
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(value);
-    }
+    write_bytes(&mut out, headers());
+    out
 }
 
 /// Reads the head of a request; fields and headers borrow from it, and are looked at when they are asked for.
@@ -347,9 +344,7 @@ mod tests {
     };
 
     fn head(headers: &[(&str, &str)]) -> Vec<u8> {
-        let mut out = Vec::new();
-        write_request(&mut out, &PARTS, headers.len(), headers.iter().map(|(name, value)| (*name, value.as_bytes())));
-        out
+        request(&PARTS, || headers.iter().map(|(name, value)| (*name, value.as_bytes())))
     }
 
     #[test]
@@ -451,8 +446,8 @@ mod tests {
                 target: target.as_deref(), body: b"",
             };
             let pairs = headers.iter().map(|(name, value)| (&**name, &**value));
-            let mut out = Vec::new();
-            write_request(&mut out, &parts, headers.len(), pairs.clone());
+            let out = request(&parts, || pairs.clone());
+            prop_assert_eq!(out.capacity(), out.len());
             let read = read_request(&out).unwrap();
             prop_assert_eq!((&*read.method(), &*read.host(), &*read.request_id()), (&*method, &*host, &*id));
             prop_assert_eq!(read.target(), target.unwrap_or_default());

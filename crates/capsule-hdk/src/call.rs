@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use capsule_abi::names;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 /// Which export a call goes to.
@@ -97,7 +98,7 @@ pub struct Call {
     /// Of [`Kind::Request`] alone.
     pub(crate) body: Bytes,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) request_id: Option<Arc<str>>,
+    pub(crate) request_id: Option<SmolStr>,
     pub(crate) patience: Option<Duration>,
     pub(crate) now: Option<Instant>,
     pub(crate) companion: Option<Companion>,
@@ -213,8 +214,8 @@ impl Call {
     /// The id of the request that it serves, for host functions and logs.
     #[must_use]
     #[inline]
-    pub fn with_request_id(mut self, id: Arc<str>) -> Call {
-        self.request_id = Some(id);
+    pub fn with_request_id(mut self, id: &str) -> Call {
+        self.request_id = Some(id.into());
         self
     }
 }

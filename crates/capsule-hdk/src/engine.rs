@@ -3,8 +3,8 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -91,7 +91,7 @@ impl Default for EngineConfig {
         EngineConfig {
             max_instances: 256,
             fair: false,
-            long_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            long_threads: cores(),
             cache: None,
             pooling: true,
             ceiling: Ceiling::default(),
@@ -101,6 +101,13 @@ impl Default for EngineConfig {
             compiler: Compiler::default(),
         }
     }
+}
+
+/// Cores that this process may use, at least 1: what its affinity and its control group allow.
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    // Looked up in several files each time otherwise.
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 /// Compiles modules and runs their instances. Cheap to clone; one per process is enough for all functions.
@@ -155,6 +162,11 @@ impl Engine {
                     .map_err(|e| runner("cannot start the thread that has modules compiled")(&e))?,
             ),
         };
+        // Who has a pool will serve for long: that there are no threads is known at once.
+        let long = match config.long_threads.max(1) {
+            threads if !config.pooling => LongPool::new(threads),
+            threads => LongPool::start(threads).map_err(|e| runner("cannot start the threads for long calls")(&e))?,
+        };
         let text = if compile_queue.is_some() { config.max_module.min(MAX_TEXT) } else { config.max_module };
         let engines = pooled.iter().chain([&on_demand]).cloned().collect();
         let cache = match &config.cache {
@@ -164,11 +176,8 @@ impl Engine {
         Ok(Engine {
             shared: Arc::new(Shared {
                 ticker: Ticker::start(engines).map_err(|e| runner("cannot start the ticker")(&e))?,
-                long: Arc::new(
-                    LongPool::start(config.long_threads.max(1))
-                        .map_err(|e| runner("cannot start the threads for long calls")(&e))?,
-                ),
-                reaper: Reaper::start().map_err(|e| runner("cannot start the reaper")(&e))?,
+                long: Arc::new(long),
+                reaper: Reaper::default(),
                 cache,
                 compile_queue,
                 bounds: Bounds { bytes: config.max_module, text, functions: config.max_functions },

@@ -1,8 +1,10 @@
 //! A function: a module with its settings, and the way of a call through it.
 
+mod exchange;
+mod serving;
+
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,20 +13,23 @@ use tokio::time::Instant;
 
 use crate::call::{Answer, Call, Kind};
 use crate::capabilities::Capabilities;
+use crate::engine::cores;
 use crate::error::{BusyReason, CallError, LoadError, LoadErrorKind};
 use crate::files::DiskUse;
 use crate::host::Extensions;
 use crate::instance::Instance;
-use crate::instances::{Acquired, Instances, Slot};
+use crate::instances::{Instances, Slot};
 use crate::limits::{Limit, Limits};
 use crate::link::Host;
 use crate::module::{Module, check_exports};
 use crate::output::{Buffering, DirectOutput, Output};
 use crate::place::Place;
 use crate::reaper::Burial;
-use crate::slices::{self, HangUp, Lane, Lost, Running, within};
+use crate::slices::{HangUp, Lane, Running, within};
 use crate::stats::Stats;
 use crate::template::Template;
+
+pub use self::exchange::Exchange;
 
 /// Instances beyond the first are let go when nobody used them for this long.
 const IDLE: Duration = Duration::from_secs(30);
@@ -44,7 +49,7 @@ pub enum Contract {
 impl Contract {
     /// As many instances as there are cores.
     pub fn auto() -> Contract {
-        Contract::Instances(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+        Contract::Instances(cores())
     }
 }
 
@@ -160,7 +165,9 @@ impl Function {
     /// # Errors
     /// [`CallError::Start`] with what went wrong.
     pub async fn start(&self) -> Result<(), CallError> {
-        self.run(None).await.map(drop)
+        let patience = self.inner.template.surroundings.limits.queue_timeout;
+        let acquired = self.inner.instances.acquire().map_err(CallError::Busy)?;
+        self.inner.wait(acquired, None, patience).await.map(drop)
     }
 
     /// Calls the function. The time limit starts when the call gets its instance; waiting for one has its own.
@@ -185,20 +192,8 @@ impl Function {
     ///
     /// # Cancel safety
     /// As [`Function::call`].
-    pub async fn exchange(&self, call: Call) -> Result<Answer, CallError> {
-        let limit = self.inner.template.surroundings.limits.argument;
-        let found = call.length();
-        let result = if found > limit {
-            Err(CallError::ArgumentTooLarge { limit, found })
-        } else {
-            // In a box: it passes through several futures, each of which would be as large.
-            self.run(Some(Box::new(call))).await
-        };
-        // What an instance has seen is counted where it ends, also when nobody waits for it any more.
-        if let Err(CallError::ArgumentTooLarge { .. } | CallError::Busy(_)) = &result {
-            self.inner.template.surroundings.counters.count(&result);
-        }
-        result
+    pub fn exchange(&self, call: impl Into<Box<Call>>) -> Exchange<'_> {
+        Exchange::new(&self.inner, call.into())
     }
 
     /// Which instances serve.
@@ -209,35 +204,6 @@ impl Function {
     /// Whether the module has the export `callHandleRequest`, so that a request needs no document.
     pub fn takes_requests(&self) -> bool {
         self.inner.takes_requests
-    }
-
-    async fn run(&self, call: Option<Box<Call>>) -> Result<Answer, CallError> {
-        let inner = &self.inner;
-        let limits = &inner.template.surroundings.limits;
-        let patience = call.as_ref().and_then(|call| call.patience).unwrap_or(limits.queue_timeout);
-        match (inner.instances.acquire().map_err(CallError::Busy)?, inner.contract) {
-            (Acquired::Now(slot), _) => {
-                let now = call.as_ref().and_then(|call| call.now).unwrap_or_else(Instant::now);
-                inner.run_in(slot, call, patience, now).await
-            }
-            (Acquired::InTurn(turn), Contract::Fresh) => {
-                let waiting = async move {
-                    let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
-                    inner.run_in(slot, call, patience, Instant::now()).await
-                };
-                Box::pin(waiting).await
-            }
-            (Acquired::InTurn(turn), Contract::Instances(_)) => {
-                // A task of its own: the call keeps its turn when its caller hangs up.
-                let inner = Arc::clone(inner);
-                let io = inner.template.surroundings.io.clone();
-                let task = io.spawn(async move {
-                    let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
-                    inner.run_in(slot, call, patience, Instant::now()).await
-                });
-                task.await.unwrap_or_else(|_| Err(CallError::Runner("the call was lost".into())))
-            }
-        }
     }
 
     /// `callHandle` with text or bytes.
@@ -312,37 +278,6 @@ impl Function {
 }
 
 impl Inner {
-    /// Runs a call in its slot, inline first.
-    async fn run_in(
-        self: &Arc<Self>,
-        slot: Slot,
-        call: Option<Box<Call>>,
-        patience: Duration,
-        now: Instant,
-    ) -> Result<Answer, CallError> {
-        // Waited for before the call's own time begins.
-        let (slot, place, now) = if slot.is_vacant() {
-            let (slot, place) = Box::pin(self.settle(slot, patience)).await?;
-            (slot, place, Instant::now())
-        } else {
-            (slot, None, now)
-        };
-        let timeout = self.template.surroundings.limits.call_timeout.map(|limit| now + limit);
-        let wanted = call.as_ref().and_then(|call| call.deadline);
-        let deadline = timeout.into_iter().chain(wanted).min();
-        let hang_up = match self.contract {
-            Contract::Fresh => HangUp::Cancel,
-            Contract::Instances(_) => HangUp::RunOn,
-        };
-        let serving = Serving { inner: Arc::clone(self), deadline, is_counted: AtomicBool::new(call.is_none()) };
-        let future = Box::pin(serving.serve(slot, place, call));
-        match Running::new(&self.lane, hang_up, deadline, future).await {
-            Ok(result) => result,
-            Err(Lost::Deadline) => Err(self.template.deadline_error()),
-            Err(Lost::Ended) => Err(CallError::Runner("the call was lost".into())),
-        }
-    }
-
     /// What a call with a vacant slot runs in: a place for a new instance, or an instance that came free while it waited for one.
     async fn settle(&self, slot: Slot, patience: Duration) -> Result<(Slot, Option<Place>), CallError> {
         if let Some(place) = self.template.place_now() {
@@ -472,87 +407,5 @@ impl Inner {
                 }
             }
         });
-    }
-}
-
-/// A call that is on its way from its slot to its result. It is counted once, however it ends.
-struct Serving {
-    inner: Arc<Inner>,
-    deadline: Option<Instant>,
-    is_counted: AtomicBool,
-}
-
-impl Serving {
-    /// Runs to the end even when nobody waits for it any more.
-    async fn serve(
-        self,
-        mut slot: Slot,
-        place: Option<Place>,
-        mut call: Option<Box<Call>>,
-    ) -> Result<Answer, CallError> {
-        // Dropped before the slot: whoever gets that next finds the call counted.
-        let serving = self;
-        let (inner, deadline) = (&serving.inner, serving.deadline);
-        let _active = inner.template.engine.ticker().activate();
-        if let Some(place) = place {
-            // In a box: its future is large, and the one of every call would be with it.
-            slot = match Box::pin(inner.furnish(slot, place, deadline)).await {
-                Ok(slot) => slot,
-                Err(error) => return serving.count(Err(error)),
-            };
-        }
-        let Some(instance) = slot.instance() else {
-            return serving.count(Err(CallError::Runner("a slot lost its instance".into())));
-        };
-        if instance.is_large() {
-            slices::leave_inline().await;
-        }
-        let result = match &mut call {
-            None => Ok(Answer::default()),
-            Some(call) => {
-                let running = instance.call(call, deadline);
-                within(deadline, pin!(running)).await.unwrap_or_else(|| Err(inner.template.deadline_error()))
-            }
-        };
-        let result = serving.count(result);
-        let output = instance.output();
-        if !output.is_finished() && within(deadline, Box::pin(output.finish())).await.is_none() {
-            tracing::warn!(function = inner.template.surroundings.name, "output of the call waits: nobody reads it");
-        }
-        let sound = result.as_ref().err().is_none_or(CallError::leaves_instance_sound);
-        let is_worn = instance.is_worn();
-        if sound && inner.contract != Contract::Fresh {
-            if is_worn {
-                inner.renew(slot);
-            } else {
-                slot.give_back();
-            }
-            inner.trim_later();
-        } else if sound {
-            inner.retire(slot);
-        }
-        // A broken instance goes with its slot.
-        result
-    }
-
-    fn count(&self, result: Result<Answer, CallError>) -> Result<Answer, CallError> {
-        if !self.is_counted.swap(true, Ordering::Relaxed) {
-            self.inner.template.surroundings.counters.count(&result);
-        }
-        result
-    }
-}
-
-impl Drop for Serving {
-    /// One that never came to its turn, or whose task panicked. One that was dropped with its caller is nobody's failure.
-    fn drop(&mut self) {
-        if *self.is_counted.get_mut() {
-            return;
-        }
-        if std::thread::panicking() {
-            drop(self.count(Err(CallError::Runner("the call panicked".into()))));
-        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            drop(self.count(Err(self.inner.template.deadline_error())));
-        }
     }
 }

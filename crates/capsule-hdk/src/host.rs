@@ -24,6 +24,7 @@ use std::sync::{Arc, Weak};
 
 use capsule_abi::names;
 use futures_util::future::BoxFuture;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use crate::capabilities::Capabilities;
@@ -267,7 +268,7 @@ pub(crate) struct Surroundings {
 pub struct HostContext {
     pub(crate) surroundings: Arc<Surroundings>,
     pub(crate) output: Arc<OutputBuffer>,
-    pub(crate) request_id: Option<Arc<str>>,
+    pub(crate) request_id: Option<SmolStr>,
     /// Not kept alive by an instance that waits for its next call.
     pub(crate) companion: Option<Weak<dyn Any + Send + Sync>>,
     pub(crate) deadline: Option<Instant>,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use capsule_abi::exchange::{self, RECORD};
 use capsule_abi::frame::{self, Packed};
 use capsule_abi::names;
+use smol_str::SmolStr;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
@@ -296,7 +297,7 @@ impl Instance {
         &self.store.data().context.output
     }
 
-    fn prepare(&mut self, request_id: Option<Arc<str>>, companion: Option<&Companion>, deadline: Option<Instant>) {
+    fn prepare(&mut self, request_id: Option<SmolStr>, companion: Option<&Companion>, deadline: Option<Instant>) {
         let state = self.store.data_mut();
         state.context.request_id = request_id;
         state.context.companion = companion.map(Companion::downgrade);

@@ -71,10 +71,10 @@ pub use capabilities::{Capabilities, Folder, Network, Reach};
 pub use ceiling::{Ceiling, Full, Reservation};
 pub use command::Command;
 pub use compiler::{CompileCommand, Compiler, compile_for_parent};
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, cores};
 pub use error::{Busy, BusyReason, CallError, Fault, LoadError, LoadErrorKind, MemoryLimit, Trap};
 pub use files::{Blocking, DiskUse};
-pub use function::{Contract, Function, FunctionConfig};
+pub use function::{Contract, Exchange, Function, FunctionConfig};
 pub use held::Held;
 pub use host::{
     Extensions, GuestMemory, HostContext, HostFunction, HostFunctions, HostResult, Reply, Value, ValueType,

@@ -14,12 +14,13 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
@@ -123,23 +124,19 @@ fn poll_slice<F: Future + ?Sized>(
 
 /// The threads for long calls: as many as there are cores, each running guests in slices of a millisecond.
 pub(crate) struct LongPool {
-    runtime: Option<tokio::runtime::Runtime>,
+    runtime: Mutex<Option<Runtime>>,
     threads: usize,
 }
 
 impl LongPool {
-    /// Starts the pool's runtime; its threads are started with it and sleep until needed.
+    /// A pool whose threads are started for the first long call.
+    pub(crate) fn new(threads: usize) -> LongPool {
+        LongPool { runtime: Mutex::default(), threads }
+    }
+
+    /// A pool whose threads are there.
     pub(crate) fn start(threads: usize) -> std::io::Result<LongPool> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("capsule-guest")
-            .enable_all()
-            // Timers and other threads' wake-ups are looked at after every slice, not after 61 of them.
-            .event_interval(1)
-            .global_queue_interval(2)
-            .on_thread_start(lower_priority)
-            .build()?;
-        Ok(LongPool { runtime: Some(runtime), threads })
+        Ok(LongPool { runtime: Mutex::new(Some(start(threads)?)), threads })
     }
 
     /// Permits of one function: it may use every thread, and never more than one call for each.
@@ -147,19 +144,39 @@ impl LongPool {
         Arc::new(Semaphore::new(self.threads))
     }
 
-    fn spawn<T: Send + 'static>(&self, lane: &Arc<Lane>, future: BoxFuture<'static, T>) -> JoinHandle<T> {
+    /// The rest of a call in the pool; `None` when the system gives it no threads, which the next call tries again.
+    fn spawn<T: Send + 'static>(&self, lane: &Arc<Lane>, future: BoxFuture<'static, T>) -> Option<JoinHandle<T>> {
         let sliced = Sliced { future, lane: Arc::clone(lane), permit: Permit::None, slices: 0, total: 0 };
-        self.runtime.as_ref().expect("the pool's runtime lives until the pool is dropped").spawn(sliced)
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if runtime.is_none() {
+            match start(self.threads) {
+                Ok(started) => *runtime = Some(started),
+                Err(error) => tracing::error!("cannot start the threads for long calls: {error}"),
+            }
+        }
+        runtime.as_ref().map(|runtime| runtime.spawn(sliced))
     }
 }
 
 impl Drop for LongPool {
     fn drop(&mut self) {
         // Guests may loop: nobody waits for them.
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
         }
     }
+}
+
+fn start(threads: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("capsule-guest")
+        .enable_all()
+        // Timers and other threads' wake-ups are looked at after every slice, not after 61 of them.
+        .event_interval(1)
+        .global_queue_interval(2)
+        .on_thread_start(lower_priority)
+        .build()
 }
 
 /// Guests are less urgent than the threads that accept, read and time out.
@@ -257,9 +274,9 @@ pub(crate) enum HangUp {
 }
 
 /// A call on its way: inline first, then in the pool. See the head of this file.
-pub(crate) struct Running<T: Send + 'static> {
+pub(crate) struct Running<'a, T: Send + 'static> {
     stage: Stage<T>,
-    lane: Arc<Lane>,
+    lane: &'a Arc<Lane>,
     hang_up: HangUp,
     deadline: Option<Instant>,
 }
@@ -275,18 +292,18 @@ enum Stage<T> {
 pub(crate) enum Lost {
     /// The deadline passed while the call waited for its turn in the pool.
     Deadline,
-    /// The call's task panicked or its runtime ended.
+    /// The call's task panicked, its runtime ended, or there are no threads for it.
     Ended,
 }
 
-impl<T: Send + 'static> Running<T> {
+impl<'a, T: Send + 'static> Running<'a, T> {
     pub(crate) fn new(
-        lane: &Arc<Lane>,
+        lane: &'a Arc<Lane>,
         hang_up: HangUp,
         deadline: Option<Instant>,
         future: BoxFuture<'static, T>,
-    ) -> Running<T> {
-        let mut running = Running { stage: Stage::Inline(future), lane: Arc::clone(lane), hang_up, deadline };
+    ) -> Running<'a, T> {
+        let mut running = Running { stage: Stage::Inline(future), lane, hang_up, deadline };
         if lane.long.load(Ordering::Relaxed) {
             running.move_to_pool();
         }
@@ -295,14 +312,14 @@ impl<T: Send + 'static> Running<T> {
 
     fn move_to_pool(&mut self) {
         if let Stage::Inline(future) = std::mem::replace(&mut self.stage, Stage::Done) {
-            let handle = self.lane.pool.spawn(&self.lane, future);
+            let Some(handle) = self.lane.pool.spawn(self.lane, future) else { return };
             let timer = self.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline + GRACE)));
             self.stage = Stage::Moved { handle, timer };
         }
     }
 }
 
-impl<T: Send + 'static> Future for Running<T> {
+impl<T: Send + 'static> Future for Running<'_, T> {
     type Output = Result<T, Lost>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Lost>> {
@@ -339,10 +356,10 @@ impl<T: Send + 'static> Future for Running<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Running<T> {
+impl<T: Send + 'static> Drop for Running<'_, T> {
     fn drop(&mut self) {
         match (std::mem::replace(&mut self.stage, Stage::Done), self.hang_up) {
-            (Stage::Inline(future), HangUp::RunOn) => drop(self.lane.pool.spawn(&self.lane, future)),
+            (Stage::Inline(future), HangUp::RunOn) => drop(self.lane.pool.spawn(self.lane, future)),
             (Stage::Moved { handle, .. }, HangUp::Cancel) => handle.abort(),
             _ => {}
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capsule_abi::outbound::{self, OutboundBody, OutboundRequest};
-use capsule_hdk::{HostContext, HostFunction, HostFunctions, HostResult, Limit, Network, Reply};
+use capsule_hdk::{HostContext, HostFunction, HostFunctions, HostResult, Limit, Network, Reply, cores};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -133,8 +133,7 @@ struct Clients {
 
 impl Default for Clients {
     fn default() -> Clients {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Clients { clients: Mutex::default(), long: Semaphore::new((cores / 2).max(1)) }
+        Clients { clients: Mutex::default(), long: Semaphore::new((cores() / 2).max(1)) }
     }
 }
 

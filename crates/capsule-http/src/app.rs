@@ -1,6 +1,5 @@
 //! Which route answers a request, and the way of a call from its head to its answer.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,49 +76,59 @@ impl Answers for App {
 }
 
 impl App {
-    async fn call(&self, head: &Parts, body: Incoming, id: &HeaderValue, peer: &Arc<Peer>, begin: Instant) -> Answer {
+    /// What the module answers. No `async fn`: its future would hold twice what it is given.
+    fn call<'a>(
+        &'a self,
+        head: &'a Parts,
+        body: Incoming,
+        id: &'a HeaderValue,
+        peer: &'a Arc<Peer>,
+        begin: Instant,
+    ) -> impl Future<Output = Answer> + Send {
         let has_body = !body.is_end_stream();
         let busy = self.idle.as_ref().map(|idle| idle.call());
         let id = id.to_str().unwrap_or_default();
-        let (host, body) = match front::checked(head) {
-            Ok(host) => match self.front.take(body, self.front.max_body, peer).await {
-                Ok(body) => (host, body),
+        async move {
+            let host = match front::checked(head) {
+                Ok(host) => host,
+                Err(refused) => return answer::refused(refused),
+            };
+            let body = match self.front.take(body, self.front.max_body, peer).await {
+                Ok(body) => body,
                 Err(refused) => {
                     if refused.0 == StatusCode::PAYLOAD_TOO_LARGE {
                         self.function.hit(Limit::Body);
                     }
                     return answer::refused(refused);
                 }
-            },
-            Err(refused) => return answer::refused(refused),
-        };
-        let takes_requests = self.function.takes_requests();
-        let mut call = match self.front.call(Asked { head, host, path: None, body, takes_requests }, id, peer) {
-            Ok(call) => call,
-            Err(refused) => return answer::refused(refused),
-        };
-        // A child process passes the way of a call on, so that its server sees when the call comes back.
-        if self.front.is_child
-            && let Some(way) = head.headers.get(hops::HEADER)
-        {
-            let header = HeaderName::from_static(hops::HEADER);
-            call = call.with_companion(Arc::new(Trail::new(header, way.clone())));
-        }
-        if let Some(busy) = busy {
-            call = call.with_guard(Arc::new(busy));
-        }
-        if self.function.contract() == Contract::Fresh {
-            peer.end_with_client(true);
-        }
-        if !has_body {
-            call = call.with_now(begin.into());
-        }
-        let call = pin!(self.function.exchange(call));
-        let result = self.drain.unless_over(call).await;
-        peer.end_with_client(false);
-        match result {
-            Some(result) => front::outcome(result, takes_requests, Own::Id, id, None),
-            None => answer::unavailable("the server is being stopped", AFTER_RESTART),
+            };
+            let takes_requests = self.function.takes_requests();
+            let mut call = match self.front.call(Asked { head, host, path: None, body, takes_requests }, id, peer) {
+                Ok(call) => call,
+                Err(refused) => return answer::refused(refused),
+            };
+            // A child process passes the way of a call on, so that its server sees when the call comes back.
+            if self.front.is_child
+                && let Some(way) = head.headers.get(hops::HEADER)
+            {
+                let header = HeaderName::from_static(hops::HEADER);
+                call = call.with_companion(Arc::new(Trail::new(header, way.clone())));
+            }
+            if let Some(busy) = busy {
+                call = call.with_guard(Arc::new(busy));
+            }
+            if self.function.contract() == Contract::Fresh {
+                peer.end_with_client(true);
+            }
+            if !has_body {
+                call = call.with_now(begin.into());
+            }
+            let result = self.drain.unless_over(self.function.exchange(call)).await;
+            peer.end_with_client(false);
+            match result {
+                Some(result) => front::outcome(result, takes_requests, Own::Id, id, None),
+                None => answer::unavailable("the server is being stopped", AFTER_RESTART),
+            }
         }
     }
 

@@ -27,10 +27,7 @@ pub(crate) fn of_request(parts: &RequestParts<'_>, headers: &HeaderMap) -> Vec<u
 
 /// The head of a request with these headers.
 pub(crate) fn head_of_request(parts: &RequestParts<'_>, headers: &HeaderMap) -> Vec<u8> {
-    let mut head = Vec::new();
-    let count = 1 + headers.len() - headers.keys().filter(|name| **name == HOST).count();
-    exchange::write_request(&mut head, parts, count, pairs(parts, headers));
-    head
+    exchange::request(parts, || pairs(parts, headers))
 }
 
 /// The headers as a module sees them: one host, in front.
@@ -77,7 +74,7 @@ pub(crate) fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, &'static str> {
             let authority = authority.as_str();
             Ok(Some(Cow::Borrowed(authority.rsplit_once('@').map_or(authority, |(_, host)| host))))
         }
-        (None, Some(host)) if !host.is_empty() => Ok(Some(match std::str::from_utf8(host.as_bytes()) {
+        (None, Some(host)) if !host.is_empty() => Ok(Some(match host.to_str() {
             Ok(host) => Cow::Borrowed(host),
             Err(_) => String::from_utf8_lossy(host.as_bytes()),
         })),

@@ -33,17 +33,18 @@ impl Drain {
     }
 
     /// The output of `call`, or `None` when it is given up first. Costs nothing while the call does not wait.
-    pub(crate) async fn unless_over<F: Future>(&self, call: F) -> Option<F::Output> {
-        let mut call = pin!(call);
+    pub(crate) fn unless_over<F>(&self, mut call: F) -> impl Future<Output = Option<F::Output>>
+    where
+        F: Future + Unpin,
+    {
         let mut over: Option<Pin<Box<_>>> = None;
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(output) = call.as_mut().poll(context) {
+        std::future::poll_fn(move |context| {
+            if let Poll::Ready(output) = Pin::new(&mut call).poll(context) {
                 return Poll::Ready(Some(output));
             }
             let over = over.get_or_insert_with(|| Box::pin(self.over()));
             over.as_mut().poll(context).map(|()| None)
         })
-        .await
     }
 
     async fn over(&self) {

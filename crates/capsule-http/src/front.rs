@@ -9,6 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use capsule_abi::request::RequestParts;
 use capsule_hdk::{self as hdk, Call, CallError, Fault, Kind};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
@@ -38,6 +40,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) takes_requests: bool,
 }
 
+/// A body that is there, or on its way.
+type Taking<'a> = Either<Ready<Result<Received, Refused>>, BoxFuture<'a, Result<Received, Refused>>>;
+
 /// What a server knows of itself.
 pub(crate) struct Front {
     /// Bytes of a request's body.
@@ -52,16 +57,17 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// The body within the limits, of which `limit` is that of its bytes.
-    pub(crate) async fn take(&self, body: Incoming, limit: usize, peer: &Arc<Peer>) -> Result<Received, Refused> {
+    /// The body within the limits, of which `limit` is that of its bytes; none is there at once, so that a call without a body
+    /// needs no future for it.
+    pub(crate) fn take<'a>(&self, body: Incoming, limit: usize, peer: &'a Arc<Peer>) -> Taking<'a> {
         if peer.is_server_full() {
-            return Err(receiving::full());
+            Either::Left(ready(Err(receiving::full())))
+        } else if body.is_end_stream() {
+            Either::Left(ready(Ok(Received::default())))
+        } else {
+            // In a box: the future of every call would be as large.
+            Either::Right(receiving::read(body, limit, MAX_BODY, peer).boxed())
         }
-        if body.is_end_stream() {
-            return Ok(Received::default());
-        }
-        // In a box: the future of every call would be as large.
-        Box::pin(receiving::read(body, limit, MAX_BODY, peer)).await
     }
 
     /// The call of a module for a request whose head has been [`checked`] and whose body has been taken.
@@ -93,7 +99,7 @@ impl Front {
             let document = document::of_request(&parts, &head.headers);
             Call::new(Kind::Http, kept(document, body.hold, peer)?)
         };
-        Ok(call.with_request_id(Arc::from(id)))
+        Ok(call.with_request_id(id))
     }
 
     /// `https` behind a trusted proxy that says so.

@@ -26,20 +26,35 @@ fn is_sane(value: &[u8]) -> bool {
 
 /// Unlike those of other processes by its first half, counted within this one by its second.
 fn new() -> HeaderValue {
-    static PROCESS: OnceLock<u32> = OnceLock::new();
+    static PROCESS: OnceLock<[u8; 19]> = OnceLock::new();
     static COUNTER: AtomicU64 = AtomicU64::new(1);
-    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()) as u32);
-    let mut id = *b"00000000-0000000000";
-    hexadecimal(u64::from(*process), &mut id[..8]);
-    hexadecimal(COUNTER.fetch_add(1, Ordering::Relaxed), &mut id[9..]);
+    let mut id = *PROCESS.get_or_init(|| {
+        let mut id = *b"00000000-0000000000";
+        let process = RandomState::new().hash_one(std::process::id()) as u32;
+        hexadecimal(&process.to_be_bytes(), &mut id[..8]);
+        id
+    });
+    let [_, _, _, count @ ..] = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    hexadecimal(&count, &mut id[9..]);
     HeaderValue::from_bytes(&id).expect("hexadecimal digits are a header value")
 }
 
-/// Fills `digits` from the right; formatting takes several times longer, and every request has an id.
-fn hexadecimal(mut number: u64, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
+/// The two digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        all[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    all
+};
+
+/// Writes `bytes` as `digits`; formatting takes several times longer, and every request has an id.
+fn hexadecimal(bytes: &[u8], digits: &mut [u8]) {
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&DIGITS[usize::from(*byte)]);
     }
 }
 

@@ -396,9 +396,8 @@ mod tests {
 
     #[test]
     fn a_request_of_bytes_is_handled() {
-        let mut head = Vec::new();
         let parts = capsule_abi::request::RequestParts { method: "GET", path: "/", ..Default::default() };
-        exchange::write_request(&mut head, &parts, 0, std::iter::empty());
+        let head = exchange::request(&parts, std::iter::empty);
         let body = b"body";
         let mut seen = Vec::new();
         // SAFETY: both are slices.

@@ -238,8 +238,8 @@ mod tests {
             body: b"b",
         };
         let headers = [("host", &b"h"[..]), ("x-a", b"1"), ("x-a", b"2")];
-        let (mut head, mut document) = (Vec::new(), Vec::new());
-        exchange::write_request(&mut head, &parts, headers.len(), headers.into_iter());
+        let head = exchange::request(&parts, || headers.into_iter());
+        let mut document = Vec::new();
         request::write(&mut document, &parts, || headers.into_iter());
         let of_bytes = Request::of(&head, parts.body).unwrap();
         let of_document = Request::parse(&document).unwrap();

@@ -137,8 +137,7 @@ fn call(kind: Kind, long: bool) -> Call {
         Kind::Json => document.extend_from_slice(br#"{"name":"Bob"}"#),
         Kind::Http => request::write(&mut document, &parts, || headers.into_iter()),
         Kind::Request => {
-            exchange::write_request(&mut document, &parts, headers.len(), headers.into_iter());
-            return Call::request(document, Bytes::from(body));
+            return Call::request(exchange::request(&parts, || headers.into_iter()), Bytes::from(body));
         }
         _ => document = body,
     }

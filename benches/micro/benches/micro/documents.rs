@@ -100,7 +100,5 @@ pub(super) fn exchanges(criterion: &mut Criterion) {
 
 /// The head of a request with all headers.
 pub(super) fn request_head(parts: &RequestParts<'_>) -> Vec<u8> {
-    let mut head = Vec::new();
-    exchange::write_request(&mut head, parts, REQUEST_HEADERS.len(), REQUEST_HEADERS.into_iter());
-    head
+    exchange::request(parts, || REQUEST_HEADERS.into_iter())
 }

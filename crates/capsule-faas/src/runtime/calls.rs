@@ -66,7 +66,7 @@ struct Way {
 /// A call on its way into its function.
 pub enum Begun {
     /// To be made with [`Function::exchange`], whose future it is to drop or not; it is counted until it has ended.
-    Inside(Function, Call),
+    Inside(Function, Box<Call>),
     /// The answer of a child process.
     Child(BoxFuture<'static, Result<Response<Bytes>, CallError>>),
 }
@@ -428,7 +428,7 @@ impl Running {
         };
         let function = inside.function.clone();
         let call = call.with_now(self.began).with_guard(Arc::new(self));
-        Begun::Inside(function, call)
+        Begun::Inside(function, Box::new(call))
     }
 }
 

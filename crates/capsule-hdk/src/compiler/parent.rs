@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::child::{KINDS, Orders};
 use super::{CompileCommand, FAILURE, SUCCESS, least_memory};
 use crate::ceiling::{Ceiling, Full, Reservation};
-use crate::engine::Memories;
+use crate::engine::{self, Memories};
 use crate::error::{LoadError, LoadErrorKind};
 
 /// How often the memory of a child is looked at: what one can take in this time is little.
@@ -118,7 +118,7 @@ fn begin(
     // Instances grow meanwhile: no more than half of what there is, unless it takes that.
     let most = (ceiling.free() / 2).min(command.memory);
     let memory = ceiling.reserve_between(least, most.max(least)).map_err(Refused::Full)?;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let cores = engine::cores() as u64;
     let orders = Orders {
         parent: std::process::id(),
         memory: memory.bytes() as u64,

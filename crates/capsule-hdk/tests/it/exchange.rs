@@ -14,10 +14,8 @@ fn function() -> Function {
 }
 
 fn head() -> Vec<u8> {
-    let mut head = Vec::new();
     let parts = RequestParts { method: "PUT", path: "/a", ..Default::default() };
-    exchange::write_request(&mut head, &parts, 1, [("x-a", &b"1"[..])].into_iter());
-    head
+    exchange::request(&parts, || [("x-a", &b"1"[..])].into_iter())
 }
 
 async fn ask(function: &Function, body: impl Into<Bytes>) -> Result<Answer, CallError> {

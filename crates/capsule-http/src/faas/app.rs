@@ -123,7 +123,7 @@ impl Answers for FaasApp {
         let (mut head, body) = request.into_parts();
         async move {
             let id = request_id::of(&head.headers);
-            let log = self.front.access_log.then(|| head_of(&head));
+            let log = self.front.access_log.then(|| Box::new(head_of(&head)));
             let is_head = head.method == Method::HEAD;
             let mut tally = None;
             let rest = Rest { body, peer: &peer, id: &id, begin, tally: &mut tally };

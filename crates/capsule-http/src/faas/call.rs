@@ -1,7 +1,6 @@
 //! Calls of functions: from a request to the runtime and back, with the same documents as for a module that is served alone.
 
 use std::borrow::Cow;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,91 +25,89 @@ use crate::receiving;
 
 const HOPS: HeaderName = HeaderName::from_static(hops::HEADER);
 
-/// Calls a function, which sees `path` of the request's.
-pub(super) async fn call<'a>(
+/// Calls a function, which sees `path` of the request's. No `async fn`: its future would hold twice what it is given.
+pub(super) fn call<'a>(
     app: &'a FaasApp,
     selector: &Selector,
     path: Seen,
     head: &mut Parts,
     rest: Rest<'_, 'a>,
-) -> Routed {
+) -> impl Future<Output = Routed> + Send {
     let Rest { body, peer, id, begin, tally } = rest;
     *tally = Some(Tally { metrics: &app.metrics, begin, status: CLIENT_GONE });
     let id = id.to_str().unwrap_or_default();
-    // Before a body is taken in for nobody.
     let has_body = !body.is_end_stream();
-    let limit = if has_body { app.faas.body_limit(selector) } else { Ok(0) };
-    let limit = match limit {
-        Ok(limit) => limit,
-        Err(error) => return answers::failed(&error).into(),
-    };
-    app.tokens.remove(&mut head.headers);
-    let before = if head.headers.keys().any(|name| *name == HOPS) { head.headers.remove(HOPS) } else { None };
-    let taken = match front::checked(head) {
-        Ok(host) => app.front.take(body, limit, peer).await.map(|body| (host, body)),
-        Err(refused) => Err(refused),
-    };
-    let (mut host, body) = match taken {
-        Ok(taken) => taken,
-        Err(refused) => {
-            if refused.0 == StatusCode::PAYLOAD_TOO_LARGE {
-                app.faas.hit(selector, Limit::Body);
+    async move {
+        // Before a body is taken in for nobody.
+        let limit = match if has_body { app.faas.body_limit(selector) } else { Ok(0) } {
+            Ok(limit) => limit,
+            Err(error) => return answers::failed(&error).into(),
+        };
+        app.tokens.remove(&mut head.headers);
+        let before = if head.headers.keys().any(|name| *name == HOPS) { head.headers.remove(HOPS) } else { None };
+        let mut host = match front::checked(head) {
+            Ok(host) => host,
+            Err(refused) => return answers::not_taken(refused).into(),
+        };
+        let body = match app.front.take(body, limit, peer).await {
+            Ok(body) => body,
+            Err(refused) => {
+                if refused.0 == StatusCode::PAYLOAD_TOO_LARGE {
+                    app.faas.hit(selector, Limit::Body);
+                }
+                return answers::not_taken(refused).into();
             }
-            return answers::not_taken(refused).into();
+        };
+        let before = before.as_ref().and_then(|value| value.to_str().ok());
+        // Who waited for a body has to look at the clock again.
+        let now = if has_body { Instant::now() } else { begin };
+        // A call of a function with state runs on without it.
+        peer.end_with_client(true);
+        let placed = match app.faas.place(selector, before, now.into()) {
+            Ok(Placing::Now(placed)) => placed,
+            Ok(Placing::Later(later)) => match app.drain.unless_over(later).await {
+                Some(Ok(placed)) => placed,
+                Some(Err(error)) => return answers::failed(&error).into(),
+                None => return stopping(None),
+            },
+            Err(error) => return answers::failed(&error).into(),
+        };
+        if body.bytes.len() > placed.body_limit() {
+            // It was within the limit of another revision.
+            placed.hit(Limit::Body);
+            return answers::not_taken(receiving::too_large(placed.body_limit(), MAX_BODY)).into();
         }
-    };
-    let before = before.as_ref().and_then(|value| value.to_str().ok());
-    // Who waited for a body has to look at the clock again.
-    let now = if has_body { Instant::now() } else { begin };
-    // A call of a function with state runs on without it.
-    peer.end_with_client(true);
-    let placed = match app.faas.place(selector, before, now.into()) {
-        Ok(Placing::Now(placed)) => Ok(placed),
-        Ok(Placing::Later(placed)) => match app.drain.unless_over(placed).await {
-            Some(placed) => placed,
-            None => return stopping(None),
-        },
-        Err(error) => Err(error),
-    };
-    let placed = match placed {
-        Ok(placed) => placed,
-        Err(error) => return answers::failed(&error).into(),
-    };
-    if body.bytes.len() > placed.body_limit() {
-        // It was within the limit of another revision.
-        placed.hit(Limit::Body);
-        return answers::not_taken(receiving::too_large(placed.body_limit(), MAX_BODY)).into();
-    }
-    if placed.is_child()
-        && let Ok(way) = HeaderValue::from_str(placed.hops())
-    {
-        // The child adds it to what its module sends. The host is a part of the head until then.
-        let own = host.map(|host| Cow::Owned(host.into_owned()));
-        head.headers.insert(HOPS, way);
-        host = own;
-    }
-    let path = path.part(head.uri.path());
-    let takes_requests = placed.takes_requests();
-    let call = match app.front.call(Asked { head, host, path, body, takes_requests }, id, peer) {
-        Ok(call) => call,
-        Err(refused) => return answers::not_taken(refused).into(),
-    };
-    let call = call.with_companion(placed.trail(trail));
-    let (key, begun) = placed.begin(call);
-    let answer = match begun {
-        Begun::Inside(function, call) => {
-            let result = app.drain.unless_over(pin!(function.exchange(call))).await;
-            result.map(|result| outcome(result, takes_requests, id, &key))
+        if placed.is_child()
+            && let Ok(way) = HeaderValue::from_str(placed.hops())
+        {
+            // The child adds it to what its module sends. The host is a part of the head until then.
+            let own = host.map(|host| Cow::Owned(host.into_owned()));
+            head.headers.insert(HOPS, way);
+            host = own;
         }
-        Begun::Child(answer) => app.drain.unless_over(answer).await.map(|result| match result {
-            Ok(answer) => answer.map(Full::new),
-            Err(error) => outcome(Err(error), takes_requests, id, &key),
-        }),
-    };
-    peer.end_with_client(false);
-    let Some(mut answer) = answer else { return stopping(Some(key)) };
-    module_headers::set_revision(answer.headers_mut(), revision_of(&key));
-    Routed { answer: answers::whole(answer), function: Some(key), logged: false }
+        let path = path.part(head.uri.path());
+        let takes_requests = placed.takes_requests();
+        let call = match app.front.call(Asked { head, host, path, body, takes_requests }, id, peer) {
+            Ok(call) => call,
+            Err(refused) => return answers::not_taken(refused).into(),
+        };
+        let call = call.with_companion(placed.trail(trail));
+        let (key, begun) = placed.begin(call);
+        let answer = match begun {
+            Begun::Inside(function, call) => {
+                let result = app.drain.unless_over(function.exchange(call)).await;
+                result.map(|result| outcome(result, takes_requests, id, &key))
+            }
+            Begun::Child(answer) => app.drain.unless_over(answer).await.map(|result| match result {
+                Ok(answer) => answer.map(Full::new),
+                Err(error) => outcome(Err(error), takes_requests, id, &key),
+            }),
+        };
+        peer.end_with_client(false);
+        let Some(mut answer) = answer else { return stopping(Some(key)) };
+        module_headers::set_revision(answer.headers_mut(), revision_of(&key));
+        Routed { answer: answers::whole(answer), function: Some(key), logged: false }
+    }
 }
 
 /// What an answer says of who gave it.

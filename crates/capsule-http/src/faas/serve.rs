@@ -182,7 +182,7 @@ async fn open(
 }
 
 fn compiles() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get) * COMPILES_PER_CORE
+    capsule_hdk::cores() * COMPILES_PER_CORE
 }
 
 /// The data folder, or none: the default one may be missing, the one that is named may not.
