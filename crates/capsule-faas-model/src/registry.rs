@@ -112,13 +112,14 @@ pub struct Registry {
 
 #[derive(Debug, Clone, Default)]
 struct Function {
-    revisions: BTreeMap<Revision, Indexes>,
+    /// Most functions have one revision with one index: in boxes, since a map has room for eleven.
+    revisions: BTreeMap<Revision, Box<Indexes>>,
     route: Route,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Indexes {
-    entries: BTreeMap<Index, Entry>,
+    entries: BTreeMap<Index, Box<Entry>>,
     /// Those that run the same as the lowest one; calls without an index are spread over them.
     spread: Vec<Index>,
 }
@@ -192,7 +193,7 @@ impl Registry {
             .functions
             .values_mut()
             .flat_map(|function| function.revisions.values_mut())
-            .for_each(Indexes::find_equals);
+            .for_each(|indexes| indexes.find_equals());
         registry
     }
 
@@ -259,8 +260,7 @@ impl Registry {
     pub fn iter(&self) -> impl Iterator<Item = Found<'_>> {
         self.functions.iter().flat_map(|(name, function)| {
             function.revisions.iter().flat_map(move |(revision, indexes)| {
-                let found = move |(&index, entry)| Found { name, revision, index, entry };
-                indexes.entries.iter().map(found)
+                indexes.entries.iter().map(move |(&index, entry)| Found { name, revision, index, entry })
             })
         })
     }
@@ -272,7 +272,7 @@ impl Registry {
 
     /// The entry of a key.
     pub fn get(&self, key: &Key) -> Option<&Entry> {
-        self.functions.get(&key.name)?.revisions.get(&key.revision)?.entries.get(&key.index)
+        Some(self.functions.get(&key.name)?.revisions.get(&key.revision)?.entries.get(&key.index)?)
     }
 
     /// The route of a function; none for an unknown function.
@@ -300,7 +300,7 @@ impl Registry {
     }
 
     fn indexes(&self, name: &FunctionName, revision: &Revision) -> Option<&Indexes> {
-        self.functions.get(name)?.revisions.get(revision)
+        Some(self.functions.get(name)?.revisions.get(revision)?)
     }
 
     fn new_id(&mut self) -> u64 {
@@ -313,13 +313,14 @@ impl Registry {
     fn insert(&mut self, key: Key, entry: Entry) -> Option<Entry> {
         *self.names.entry(entry.process).or_default() += 1;
         let function = self.functions.entry(key.name).or_default();
-        function.revisions.entry(key.revision).or_default().entries.insert(key.index, entry)
+        let indexes = function.revisions.entry(key.revision).or_default();
+        indexes.entries.insert(key.index, Box::new(entry)).map(|before| *before)
     }
 }
 
 impl Function {
     fn find(&self, name: &FunctionName, revision: &str) -> Result<(&Revision, &Indexes), Refusal> {
-        let found = self.revisions.get_key_value(revision);
+        let found = self.revisions.get_key_value(revision).map(|(revision, indexes)| (revision, &**indexes));
         found.ok_or_else(|| Refusal::not_found(format!("function `{name}` has no revision `{revision}`")))
     }
 }
@@ -328,6 +329,7 @@ impl Indexes {
     fn find(&self, name: &FunctionName, revision: &Revision, index: Index) -> Result<&Entry, Refusal> {
         self.entries
             .get(&index)
+            .map(|entry| &**entry)
             .ok_or_else(|| Refusal::not_found(format!("`{name}/{revision}` has no index `{index}`")))
     }
 }

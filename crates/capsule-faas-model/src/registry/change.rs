@@ -159,6 +159,6 @@ impl Registry {
         if function.revisions.is_empty() {
             self.functions.remove(&key.name);
         }
-        entry
+        entry.map(|entry| *entry)
     }
 }

@@ -44,11 +44,11 @@ impl Registry {
                     former: Some(revision.clone()),
                     origin: Origin::Api,
                     claimed: true,
-                    ..entry.clone()
+                    ..Entry::clone(entry)
                 },
                 // Named again after a restart of the server: the next start must not take it over.
                 Some(before) if !before.claimed => {
-                    Entry { version: before.version + 1, claimed: true, ..before.clone() }
+                    Entry { version: before.version + 1, claimed: true, ..Entry::clone(before) }
                 }
                 Some(_) => continue,
             };

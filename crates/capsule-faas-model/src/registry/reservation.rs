@@ -80,7 +80,7 @@ impl Registry {
         });
         if let Some((index, before)) = unclaimed {
             let key = Key::new(name, revision, index);
-            return Ok(self.reserve_over(key, before, description, spec, now));
+            return Ok(self.reserve_over(key, *before, description, spec, now));
         }
         let index = self.next_index(&name, &revision)?;
         let entry = Entry {
@@ -125,7 +125,7 @@ impl Registry {
         }
         let wanted = count.get() as usize;
         let (_, indexes) = self.function(name)?.1.find(name, revision.as_str())?;
-        let first = indexes.entries.first_key_value().map(|(_, entry)| entry.clone());
+        let first = indexes.entries.first_key_value().map(|(_, entry)| Entry::clone(entry));
         let surplus = indexes.entries.iter().skip(wanted);
         let down: Vec<Write> = surplus
             .map(|(index, entry)| Write::Remove {

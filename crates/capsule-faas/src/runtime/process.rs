@@ -107,8 +107,14 @@ pub(crate) struct State {
     pub(crate) life: Lifecycle,
     /// There exactly while the process is started, and until it has stopped.
     pub(crate) transport: Option<Arc<Transport>>,
-    /// What was counted before it last fell asleep.
-    past: Stats,
+    /// What was counted before it last fell asleep; in a box, since most never woke.
+    past: Option<Box<Stats>>,
+}
+
+impl State {
+    fn past(&self) -> Stats {
+        self.past.as_deref().copied().unwrap_or_default()
+    }
 }
 
 impl Process {
@@ -128,7 +134,7 @@ impl Process {
             disk_use: DiskUse::default(),
             callers: AtomicUsize::new(0),
             hits: [const { AtomicU64::new(0) }; Limit::COUNT],
-            state: Mutex::new(State { life, transport: None, past: Stats::default() }),
+            state: Mutex::new(State { life, transport: None, past: None }),
             changed: Notify::new(),
             ending: tokio::sync::Mutex::default(),
         })
@@ -175,7 +181,7 @@ impl Process {
         transport.stop(patience).await;
         let mut state = self.lock();
         if state.transport.take().is_some() {
-            state.past = stats::ended(&state.past, &transport.stats());
+            state.past = Some(Box::new(stats::ended(&state.past(), &transport.stats())));
         }
     }
 
@@ -188,7 +194,7 @@ impl Process {
                 return None;
             }
             state.transport = None;
-            state.past = stats::ended(&state.past, &transport.stats());
+            state.past = Some(Box::new(stats::ended(&state.past(), &transport.stats())));
             state.life.died(now, in_good_order, why)
         };
         self.changed.notify_waiters();
@@ -219,8 +225,8 @@ impl Process {
         let mut stats = {
             let state = self.lock();
             match &state.transport {
-                Some(transport) => stats::add(&state.past, &transport.stats()),
-                None => state.past,
+                Some(transport) => stats::add(&state.past(), &transport.stats()),
+                None => state.past(),
             }
         };
         stats.limits.iter_mut().zip(&self.hits).for_each(|(sum, hits)| *sum += hits.load(Relaxed));
