@@ -103,7 +103,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// Cores that this process may use, at least 1: what its affinity and its control group allow.
+/// Cores that this process may use, at least 1: what its affinity and its control group allowed when it was first asked.
 pub fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     // Looked up in several files each time otherwise.
@@ -162,11 +162,6 @@ impl Engine {
                     .map_err(|e| runner("cannot start the thread that has modules compiled")(&e))?,
             ),
         };
-        // Who has a pool will serve for long: that there are no threads is known at once.
-        let long = match config.long_threads.max(1) {
-            threads if !config.pooling => LongPool::new(threads),
-            threads => LongPool::start(threads).map_err(|e| runner("cannot start the threads for long calls")(&e))?,
-        };
         let text = if compile_queue.is_some() { config.max_module.min(MAX_TEXT) } else { config.max_module };
         let engines = pooled.iter().chain([&on_demand]).cloned().collect();
         let cache = match &config.cache {
@@ -176,8 +171,11 @@ impl Engine {
         Ok(Engine {
             shared: Arc::new(Shared {
                 ticker: Ticker::start(engines).map_err(|e| runner("cannot start the ticker")(&e))?,
-                long: Arc::new(long),
-                reaper: Reaper::default(),
+                long: Arc::new(
+                    LongPool::start(config.long_threads.max(1))
+                        .map_err(|e| runner("cannot start the threads for long calls")(&e))?,
+                ),
+                reaper: Reaper::start().map_err(|e| runner("cannot start the reaper")(&e))?,
                 cache,
                 compile_queue,
                 bounds: Bounds { bytes: config.max_module, text, functions: config.max_functions },

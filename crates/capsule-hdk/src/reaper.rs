@@ -1,7 +1,6 @@
 //! The reaper: a thread that drops instances. Giving back a large dirty memory takes milliseconds, which an I/O thread
 //! does not have.
 
-use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use tokio::sync::oneshot;
@@ -29,29 +28,25 @@ impl Burial {
     }
 }
 
-/// Hands over to the thread, which the first of them starts; it ends when the last handle is gone.
-#[derive(Default)]
+/// Hands over to the thread; it ends when the last handle is gone.
 pub(crate) struct Reaper {
-    graves: OnceLock<Option<Sender<Box<dyn Remains>>>>,
+    graves: Sender<Box<dyn Remains>>,
 }
 
 impl Reaper {
-    /// Drops `remains` on the reaper's thread; here, where the system gives it none.
-    pub(crate) fn bury(&self, remains: impl Remains + 'static) {
-        match self.graves.get_or_init(|| start().ok()) {
-            // The thread ends with the last sender only; should it be gone, the value is dropped here.
-            Some(graves) => drop(graves.send(Box::new(remains))),
-            None => drop(remains),
-        }
+    pub(crate) fn start() -> std::io::Result<Reaper> {
+        let (graves, arrivals) = channel::<Box<dyn Remains>>();
+        std::thread::Builder::new().name("capsule-reaper".into()).spawn(move || {
+            for remains in arrivals {
+                drop(remains);
+            }
+        })?;
+        Ok(Reaper { graves })
     }
-}
 
-fn start() -> std::io::Result<Sender<Box<dyn Remains>>> {
-    let (graves, arrivals) = channel::<Box<dyn Remains>>();
-    std::thread::Builder::new().name("capsule-reaper".into()).spawn(move || {
-        for remains in arrivals {
-            drop(remains);
-        }
-    })?;
-    Ok(graves)
+    /// Drops `remains` on the reaper's thread.
+    pub(crate) fn bury(&self, remains: impl Remains + 'static) {
+        // The thread ends with the last sender only; should it be gone, the value is dropped here.
+        let _ = self.graves.send(Box::new(remains));
+    }
 }

@@ -14,13 +14,12 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
@@ -124,19 +123,23 @@ fn poll_slice<F: Future + ?Sized>(
 
 /// The threads for long calls: as many as there are cores, each running guests in slices of a millisecond.
 pub(crate) struct LongPool {
-    runtime: Mutex<Option<Runtime>>,
+    runtime: Option<tokio::runtime::Runtime>,
     threads: usize,
 }
 
 impl LongPool {
-    /// A pool whose threads are started for the first long call.
-    pub(crate) fn new(threads: usize) -> LongPool {
-        LongPool { runtime: Mutex::default(), threads }
-    }
-
-    /// A pool whose threads are there.
+    /// Starts the pool's runtime; its threads are started with it and sleep until needed.
     pub(crate) fn start(threads: usize) -> std::io::Result<LongPool> {
-        Ok(LongPool { runtime: Mutex::new(Some(start(threads)?)), threads })
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("capsule-guest")
+            .enable_all()
+            // Timers and other threads' wake-ups are looked at after every slice, not after 61 of them.
+            .event_interval(1)
+            .global_queue_interval(2)
+            .on_thread_start(lower_priority)
+            .build()?;
+        Ok(LongPool { runtime: Some(runtime), threads })
     }
 
     /// Permits of one function: it may use every thread, and never more than one call for each.
@@ -144,39 +147,19 @@ impl LongPool {
         Arc::new(Semaphore::new(self.threads))
     }
 
-    /// The rest of a call in the pool; `None` when the system gives it no threads, which the next call tries again.
-    fn spawn<T: Send + 'static>(&self, lane: &Arc<Lane>, future: BoxFuture<'static, T>) -> Option<JoinHandle<T>> {
+    fn spawn<T: Send + 'static>(&self, lane: &Arc<Lane>, future: BoxFuture<'static, T>) -> JoinHandle<T> {
         let sliced = Sliced { future, lane: Arc::clone(lane), permit: Permit::None, slices: 0, total: 0 };
-        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if runtime.is_none() {
-            match start(self.threads) {
-                Ok(started) => *runtime = Some(started),
-                Err(error) => tracing::error!("cannot start the threads for long calls: {error}"),
-            }
-        }
-        runtime.as_ref().map(|runtime| runtime.spawn(sliced))
+        self.runtime.as_ref().expect("the pool's runtime lives until the pool is dropped").spawn(sliced)
     }
 }
 
 impl Drop for LongPool {
     fn drop(&mut self) {
         // Guests may loop: nobody waits for them.
-        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
-}
-
-fn start(threads: usize) -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("capsule-guest")
-        .enable_all()
-        // Timers and other threads' wake-ups are looked at after every slice, not after 61 of them.
-        .event_interval(1)
-        .global_queue_interval(2)
-        .on_thread_start(lower_priority)
-        .build()
 }
 
 /// Guests are less urgent than the threads that accept, read and time out.
@@ -292,7 +275,7 @@ enum Stage<T> {
 pub(crate) enum Lost {
     /// The deadline passed while the call waited for its turn in the pool.
     Deadline,
-    /// The call's task panicked, its runtime ended, or there are no threads for it.
+    /// The call's task panicked or its runtime ended.
     Ended,
 }
 
@@ -312,7 +295,7 @@ impl<'a, T: Send + 'static> Running<'a, T> {
 
     fn move_to_pool(&mut self) {
         if let Stage::Inline(future) = std::mem::replace(&mut self.stage, Stage::Done) {
-            let Some(handle) = self.lane.pool.spawn(self.lane, future) else { return };
+            let handle = self.lane.pool.spawn(self.lane, future);
             let timer = self.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline + GRACE)));
             self.stage = Stage::Moved { handle, timer };
         }

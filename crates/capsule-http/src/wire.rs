@@ -27,15 +27,16 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// True when the system has bytes of the client that were not read yet.
     fn has_unread(&self) -> bool;
 
-    /// Whether the client is still there, without reading; the task is woken when that changes.
-    fn look(&self, context: &mut Context<'_>) -> Client;
+    /// Whether the client is still there, without reading.
+    fn look_for_client(&self, context: &mut Context<'_>) -> Client;
 }
 
 /// What can be seen of a client without reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
+    /// There; the task is woken when it goes.
     There,
-    /// There, and nobody is woken when it goes: it has sent something that is not read yet.
+    /// There, and nobody is woken when it goes: it has sent something that is not read yet, or may have.
     Hidden,
     /// It has ended the stream.
     Gone,
@@ -52,16 +53,13 @@ impl Socket for TcpStream {
         false
     }
 
-    fn look(&self, context: &mut Context<'_>) -> Client {
+    fn look_for_client(&self, context: &mut Context<'_>) -> Client {
         let mut byte = [0];
         match self.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
             Poll::Pending => Client::There,
             Poll::Ready(Ok(0) | Err(_)) => Client::Gone,
             // One more request, and maybe the end behind it.
-            Poll::Ready(Ok(1..)) => match pin!(self.ready(Interest::READABLE)).poll(context) {
-                Poll::Ready(Ok(ready)) if ready.is_read_closed() => Client::Gone,
-                _ => Client::Hidden,
-            },
+            Poll::Ready(Ok(1..)) => end_of(self, context),
         }
     }
 }
@@ -71,9 +69,17 @@ impl Socket for TlsStream<TcpStream> {
         self.get_ref().0.has_unread()
     }
 
-    /// The end is encrypted.
-    fn look(&self, _: &mut Context<'_>) -> Client {
-        Client::There
+    /// What has come is encrypted: not even whether it is one more request can be seen.
+    fn look_for_client(&self, context: &mut Context<'_>) -> Client {
+        end_of(self.get_ref().0, context)
+    }
+}
+
+/// Whether the client has ended the stream behind what is not read yet, as far as the system has told.
+fn end_of(stream: &TcpStream, context: &mut Context<'_>) -> Client {
+    match pin!(stream.ready(Interest::READABLE)).poll(context) {
+        Poll::Ready(Ok(ready)) if ready.is_read_closed() => Client::Gone,
+        _ => Client::Hidden,
     }
 }
 
@@ -201,7 +207,7 @@ impl<S: Socket> AsyncWrite for Wire<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Here, since this is what is done last each time that an answer does not come yet.
         if self.peer.ends_with_client() && !self.peer.is_http2() {
-            let client = self.stream.look(context);
+            let client = self.stream.look_for_client(context);
             if client == Client::Gone {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
@@ -252,7 +258,7 @@ mod tests {
             false
         }
 
-        fn look(&self, _: &mut Context<'_>) -> Client {
+        fn look_for_client(&self, _: &mut Context<'_>) -> Client {
             Client::There
         }
     }

@@ -161,7 +161,7 @@ impl Inner {
         loop {
             let count = if gone == 0 { least } else { 1 };
             let going = awake.by_ref().filter(|process| process.lock().life.let_go() == Some(Effect::Stop)).take(count);
-            // All at once: an `OnStop` that takes its time is not waited for before the next one begins.
+            // Those of the first round at once: an `OnStop` that takes its time is not waited for before the next one begins.
             let going: Vec<_> = going.map(|process| Arc::clone(self).put_down(process)).collect();
             if going.is_empty() {
                 break;

@@ -16,7 +16,7 @@ use crate::instances::{Acquired, Slot};
 use crate::place::Place;
 use crate::slices::{HangUp, Lost, Running};
 
-/// A call on its way to its answer, as a future: nothing happens before it is polled.
+/// A call on its way to its answer, as a future: nothing happens before it is polled, and polled after its end it is an error.
 ///
 /// # Cancel safety
 /// As [`Function::call`].

@@ -83,7 +83,7 @@ pub(crate) struct Peer {
     is_http2: AtomicBool,
     /// What it waits for is to end when its client goes away.
     ends_with_client: AtomicBool,
-    /// And nobody would notice that it does.
+    /// Nobody would notice that its client goes away.
     is_hidden: AtomicBool,
     order: AtomicU8,
     ordered_at: AtomicU64,

@@ -40,7 +40,7 @@ pub(super) fn tick(limits: &ConnectionLimits) -> Duration {
     (shortest / 4).clamp(SHORTEST_TICK, TICK)
 }
 
-/// Closes all connections whose time is over.
+/// Closes all connections whose time is over, and has those look for their clients that would not notice their end.
 fn look(shared: &Shared) {
     let (now, grace) = (shared.now(), shared.grace());
     for peer in shared.table().iter() {
