@@ -19,7 +19,7 @@ use crate::slices::{HangUp, Lost, Running};
 /// A call on its way to its answer, as a future: nothing happens before it is polled, and polled after its end it is an error.
 ///
 /// # Cancel safety
-/// As [`Function::call`].
+/// As [`Function::call`](crate::Function::call).
 #[must_use = "nothing is called before this is awaited"]
 pub struct Exchange<'a> {
     inner: &'a Arc<Inner>,

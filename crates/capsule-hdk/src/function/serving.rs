@@ -43,7 +43,8 @@ impl Serving {
         }
     }
 
-    /// Runs to the end even when nobody waits for it any more. No `async fn`: its future would hold twice what it is given.
+    /// Runs to the end even when nobody waits for it any more.
+    #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` holds twice what it is given")]
     pub(super) fn serve(
         self,
         mut slot: Slot,
