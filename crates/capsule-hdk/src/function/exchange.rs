@@ -117,7 +117,7 @@ impl Inner {
                     let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
                     inner.run_in(slot, call, patience, Instant::now()).await
                 });
-                task.await.unwrap_or_else(|_| Err(CallError::Runner("the call was lost".into())))
+                task.await.unwrap_or_else(|_| Err(self.lost(Lost::Ended)))
             }
         }
     }

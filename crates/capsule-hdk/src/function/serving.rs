@@ -13,7 +13,7 @@ use crate::instances::Slot;
 use crate::place::Place;
 use crate::slices::{self, within};
 
-/// A call that is on its way from its slot to its result. It is counted once, however it ends.
+/// A call that is on its way from its slot to its result. It is counted at most once: not when it is dropped with its caller.
 pub(super) struct Serving {
     inner: Arc<Inner>,
     deadline: Option<Instant>,
