@@ -17,6 +17,7 @@ pub(crate) mod load;
 mod micro;
 mod outbound;
 mod peers;
+mod quiet;
 mod scaling;
 mod slow;
 mod table;

@@ -7,6 +7,7 @@ use capsule_test::server::HttpServer;
 
 use super::Options;
 use super::load::{CLIENT_CORE, Load, Work, load, median};
+use super::quiet;
 use crate::programs;
 
 /// What all candidates get.
@@ -38,43 +39,46 @@ pub(super) struct Candidate<'a> {
 pub(super) fn run(candidates: &[Candidate<'_>], plan: Plan<'_>, options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     for &connections in plan.connections {
-        let mut loads: Vec<Vec<(Load, u64)>> = candidates.iter().map(|_| Vec::new()).collect();
-        for _ in 0..options.rounds {
-            for (candidate, loads) in candidates.iter().zip(&mut loads) {
-                let server = (candidate.start)().with_context(|| format!("cannot start `{}`", candidate.name))?;
-                let work = |seconds| Work {
-                    path: candidate.path,
-                    connections,
-                    seconds,
-                    script: plan.script,
-                    cores: CLIENT_CORE,
-                };
-                load(&server, work(1))?;
-                let measured = load(&server, work(options.seconds))?;
-                loads.push((measured, programs::resident(&server)?));
-            }
+        let quiet = quiet::rounds(options.rounds, || round(candidates, plan, connections, options))?;
+        if !options.json {
+            println!("{connections} connections: {}", quiet.summary());
         }
-        let rate = |loads: &[(Load, u64)]| median(loads.iter().map(|(load, _)| load.requests_per_second).collect());
-        let time = |loads: &[(Load, u64)]| {
-            median(loads.iter().map(|(load, _)| load.processor_time.as_secs_f64() * 1e6).collect())
-        };
-        let (first_rate, first_time) = (rate(&loads[0]), time(&loads[0]));
-        for (candidate, loads) in candidates.iter().zip(&loads) {
+        let of = |number: usize| quiet.rounds.iter().map(move |round| &round[number]);
+        let rate = |number| median(of(number).map(|(load, _)| load.requests_per_second).collect());
+        let time = |number| median(of(number).map(|(load, _)| load.processor_time.as_secs_f64() * 1e6).collect());
+        for (number, candidate) in candidates.iter().enumerate() {
             rows.push(Row {
                 name: candidate.name,
                 connections,
-                rate: rate(loads),
-                ratio: rate(loads) / first_rate,
-                processor_time: time(loads),
-                processor_ratio: first_time / time(loads),
-                p50: median(loads.iter().map(|(load, _)| load.p50.as_secs_f64() * 1e6).collect()),
-                p99: median(loads.iter().map(|(load, _)| load.p99.as_secs_f64() * 1e6).collect()),
-                resident: median(loads.iter().map(|(_, resident)| *resident as f64 / 1024.0).collect()),
+                rate: rate(number),
+                ratio: rate(number) / rate(0),
+                processor_time: time(number),
+                processor_ratio: time(0) / time(number),
+                p50: median(of(number).map(|(load, _)| load.p50.as_secs_f64() * 1e6).collect()),
+                p99: median(of(number).map(|(load, _)| load.p99.as_secs_f64() * 1e6).collect()),
+                resident: median(of(number).map(|(_, resident)| *resident as f64 / 1024.0).collect()),
             });
         }
     }
     print(&rows, plan.bytes, options.json);
     Ok(())
+}
+
+/// Each candidate once, with the memory that it had at the end.
+fn round(
+    candidates: &[Candidate<'_>],
+    plan: Plan<'_>,
+    connections: usize,
+    options: &Options,
+) -> Result<Vec<(Load, u64)>> {
+    let measure = |candidate: &Candidate<'_>| {
+        let server = (candidate.start)().with_context(|| format!("cannot start `{}`", candidate.name))?;
+        let work =
+            |seconds| Work { path: candidate.path, connections, seconds, script: plan.script, cores: CLIENT_CORE };
+        load(&server, work(1))?;
+        Ok((load(&server, work(options.seconds))?, programs::resident(&server)?))
+    };
+    candidates.iter().map(measure).collect()
 }
 
 struct Row {
