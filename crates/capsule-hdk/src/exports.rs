@@ -9,16 +9,22 @@ pub(crate) struct Exports {
     memory: Option<ModuleExport>,
     pub(crate) malloc: Option<ModuleExport>,
     pub(crate) free: Option<ModuleExport>,
-    pub(crate) allocate_buffer: Option<ModuleExport>,
     /// In the order of [`Kind::handler`](crate::call::Kind::handler).
     pub(crate) handlers: [Option<ModuleExport>; 4],
     pub(crate) request: Option<ModuleExport>,
+    /// `_initialize`, else `_start`.
+    pub(crate) start: Option<ModuleExport>,
+    pub(crate) others: Others,
+}
+
+/// Those that no call needs: an instance looks for them each time.
+#[derive(Clone, Copy)]
+pub(crate) struct Others {
+    pub(crate) allocate_buffer: Option<ModuleExport>,
     pub(crate) health: Option<ModuleExport>,
     pub(crate) metrics: Option<ModuleExport>,
     pub(crate) on_start: Option<ModuleExport>,
     pub(crate) on_stop: Option<ModuleExport>,
-    /// `_initialize`, else `_start`.
-    pub(crate) start: Option<ModuleExport>,
 }
 
 impl Exports {
@@ -28,7 +34,6 @@ impl Exports {
             memory: find(names::MEMORY),
             malloc: find(names::MALLOC),
             free: find(names::FREE),
-            allocate_buffer: find(names::ALLOCATE_BUFFER),
             handlers: [
                 names::CALL_HANDLE,
                 names::CALL_HANDLE_JSON,
@@ -37,11 +42,14 @@ impl Exports {
             ]
             .map(find),
             request: find(names::CALL_HANDLE_REQUEST),
-            health: find(names::ON_HEALTH_CHECK),
-            metrics: find(names::ON_METRICS),
-            on_start: find(names::ON_START),
-            on_stop: find(names::ON_STOP),
             start: function(module, names::INITIALIZE).or_else(|| function(module, names::START)),
+            others: Others {
+                allocate_buffer: find(names::ALLOCATE_BUFFER),
+                health: find(names::ON_HEALTH_CHECK),
+                metrics: find(names::ON_METRICS),
+                on_start: find(names::ON_START),
+                on_stop: find(names::ON_STOP),
+            },
         }
     }
 
@@ -77,7 +85,7 @@ impl<P: WasmParams, R: WasmResults> Entry<P, R> {
         mut store: impl AsContextMut,
     ) -> Option<&TypedFunc<P, R>> {
         if self.found.is_none() {
-            self.found = at(self.export, instance, &mut store).and_then(|function| function.typed(&store).ok());
+            self.found = typed(self.export, instance, &mut store);
         }
         self.found()
     }
@@ -86,6 +94,47 @@ impl<P: WasmParams, R: WasmResults> Entry<P, R> {
     pub(crate) fn found(&self) -> Option<&TypedFunc<P, R>> {
         self.found.as_ref()
     }
+}
+
+/// The handlers that take one argument, of which an instance seldom sees more than one called.
+pub(crate) struct Handlers {
+    exports: [Option<ModuleExport>; 4],
+    /// The one that was called last, and its number.
+    found: Option<(usize, TypedFunc<(u32, u32), u64>)>,
+}
+
+impl Handlers {
+    pub(crate) fn new(exports: [Option<ModuleExport>; 4]) -> Handlers {
+        Handlers { exports, found: None }
+    }
+
+    /// The handler of this number.
+    #[inline]
+    pub(crate) fn find(
+        &mut self,
+        number: usize,
+        instance: &wasmtime::Instance,
+        store: impl AsContextMut,
+    ) -> Option<&TypedFunc<(u32, u32), u64>> {
+        if self.found.as_ref().is_none_or(|(found, _)| *found != number) {
+            self.found = typed(self.exports[number], instance, store).map(|handler| (number, handler));
+        }
+        self.found()
+    }
+
+    /// The one that was looked for last.
+    pub(crate) fn found(&self) -> Option<&TypedFunc<(u32, u32), u64>> {
+        self.found.as_ref().map(|(_, handler)| handler)
+    }
+}
+
+/// The function that an instance has at this place, none of another signature.
+pub(crate) fn typed<P: WasmParams, R: WasmResults>(
+    export: Option<ModuleExport>,
+    instance: &wasmtime::Instance,
+    mut store: impl AsContextMut,
+) -> Option<TypedFunc<P, R>> {
+    at(export, instance, &mut store)?.typed(&store).ok()
 }
 
 /// The function that an instance has at this place.

@@ -368,7 +368,7 @@ impl Inner {
         let (mourner, burial) = Burial::announce();
         let future = Box::pin(async move {
             let _active = engine.ticker().activate();
-            match within(Some(deadline), instance.stop(deadline)).await {
+            match within(Some(deadline), pin!(instance.stop(deadline))).await {
                 Some(Ok(())) => {}
                 Some(Err(CallError::Deadline(_))) | None => {
                     tracing::warn!(function = name, "OnStop exceeded its limit of {STOP_LIMIT:?}");

@@ -34,6 +34,7 @@ use crate::limits::{Limit, Limits};
 use crate::output::{OutputBuffer, Stream};
 use crate::share::Share;
 use crate::stats::Counters;
+use crate::ticker::Pace;
 
 /// How the answer of a host function reaches the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,6 +262,8 @@ pub(crate) struct Surroundings {
     /// The function's share of the files that may be open.
     pub(crate) files: Arc<Share>,
     pub(crate) stacks: Arc<Share>,
+    /// Told what guests do when they are interrupted.
+    pub(crate) pace: Pace,
 }
 
 /// On whose behalf a host function runs. Cheap to clone.

@@ -15,7 +15,7 @@ use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmBacktrace};
 use crate::call::{Answer, Call, Companion, Kind};
 use crate::ceiling::Reservation;
 use crate::error::{CallError, Trap};
-use crate::exports::{self, Entry, Exports};
+use crate::exports::{self, Entry, Exports, Handlers, Others};
 use crate::host::{HostContext, Surroundings};
 use crate::limits::Limiter;
 use crate::output::OutputBuffer;
@@ -31,7 +31,8 @@ const LEAST_ARGUMENT: u32 = 1 << 10;
 
 /// What an instance's store carries.
 pub(crate) struct State {
-    wasi: Wasi,
+    /// Made when the guest first asks for something of it: many never do.
+    wasi: Option<Box<Wasi>>,
     pub(crate) context: HostContext,
     /// Known once the module is instantiated.
     pub(crate) guest: Option<GuestExports>,
@@ -40,22 +41,18 @@ pub(crate) struct State {
     pub(crate) depth: u8,
     /// Bytes that host functions have handled for the guest, and that it has not paid for with its time.
     pub(crate) debt: usize,
-    /// Where host functions wait when the guest runs in the pool for long calls.
-    pub(crate) io: tokio::runtime::Handle,
 }
 
 impl State {
     /// With the memory that is reserved for what the instance needs.
     fn new(context: HostContext, engine: &wasmtime::Engine, memory: Reservation, needs: &Needs) -> State {
-        let HostContext { surroundings, output, open_files, .. } = &context;
-        let wasi = Wasi::new(surroundings, output, open_files);
-        let limiter = Limiter::new(surroundings, engine, memory, needs);
-        let io = surroundings.io.clone();
-        State { wasi, context, guest: None, limiter, depth: 0, debt: 0, io }
+        let limiter = Limiter::new(&context.surroundings, engine, memory, needs);
+        State { wasi: None, context, guest: None, limiter, depth: 0, debt: 0 }
     }
 
     pub(crate) fn wasi(&mut self) -> &mut Wasi {
-        &mut self.wasi
+        let HostContext { surroundings, output, open_files, .. } = &self.context;
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(surroundings, output, open_files)))
     }
 }
 
@@ -112,16 +109,14 @@ pub(crate) struct Instance {
     memory: Option<Memory>,
     malloc: Entry<u32, u32>,
     free: Entry<u32, ()>,
-    allocate_buffer: Entry<u32, u32>,
-    handlers: [Entry<(u32, u32), u64>; 4],
+    handlers: Handlers,
     /// Head and body, each an address and a length.
     request: Entry<(u32, u32, u32, u32), u64>,
-    health: Entry<(), u64>,
-    metrics: Entry<(), u64>,
-    on_stop: Entry<(), ()>,
+    /// What is seldom called.
+    others: Others,
     argument: ArgumentBuffer,
-    /// When it last became free.
-    pub(crate) idle_since: Instant,
+    /// When it last became free, if that matters.
+    pub(crate) idle_since: Option<Instant>,
     census: Census,
     /// Calls that it may still serve.
     calls_left: u64,
@@ -173,7 +168,7 @@ impl Instance {
         let mut store = Store::new(engine, State::new(context, engine, memory, needs));
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| at_tick(context.data().context.deadline));
+        store.epoch_deadline_callback(|context| at_tick(&context.data().context));
         match begin(&mut store, pre, exports).await {
             Ok(instance) => {
                 let counters = &surroundings.counters;
@@ -201,15 +196,12 @@ impl Instance {
             memory,
             malloc: Entry::new(exports.malloc),
             free: Entry::new(exports.free),
-            allocate_buffer: Entry::new(exports.allocate_buffer),
-            handlers: exports.handlers.map(Entry::new),
+            handlers: Handlers::new(exports.handlers),
             request: Entry::new(exports.request),
-            health: Entry::new(exports.health),
-            metrics: Entry::new(exports.metrics),
-            on_stop: Entry::new(exports.on_stop),
+            others: exports.others,
             store,
             argument: ArgumentBuffer::default(),
-            idle_since: Instant::now(),
+            idle_since: None,
             census: Census::enter(counters),
             calls_left,
             worn_memory,
@@ -240,9 +232,9 @@ impl Instance {
         let missing = || CallError::MissingExport(kind.export());
         let called = match (kind.handler(), kind) {
             (Some(index), _) => {
-                self.handlers[index].find(&self.instance, &mut self.store).ok_or_else(missing)?;
+                self.handlers.find(index, &self.instance, &mut self.store).ok_or_else(missing)?;
                 let [argument, _] = self.place(call).await?;
-                let handler = self.handlers[index].found().ok_or_else(missing)?;
+                let handler = self.handlers.found().ok_or_else(missing)?;
                 handler.call_async(&mut self.store, argument).await
             }
             (None, Kind::Request) => {
@@ -252,8 +244,8 @@ impl Instance {
                 handler.call_async(&mut self.store, (head, head_length, body, body_length)).await
             }
             (None, kind) => {
-                let export = if kind == Kind::Health { &mut self.health } else { &mut self.metrics };
-                let export = export.find(&self.instance, &mut self.store).ok_or_else(missing)?;
+                let export = if kind == Kind::Health { self.others.health } else { self.others.metrics };
+                let export = exports::typed::<(), u64>(export, &self.instance, &mut self.store).ok_or_else(missing)?;
                 export.call_async(&mut self.store, ()).await
             }
         };
@@ -271,7 +263,9 @@ impl Instance {
     /// Runs `OnStop`, when there is one.
     pub(crate) async fn stop(&mut self, deadline: Instant) -> Result<(), CallError> {
         self.prepare(None, None, Some(deadline));
-        let Some(on_stop) = self.on_stop.find(&self.instance, &mut self.store) else { return Ok(()) };
+        let Some(on_stop) = exports::typed::<(), ()>(self.others.on_stop, &self.instance, &mut self.store) else {
+            return Ok(());
+        };
         on_stop.call_async(&mut self.store, ()).await.map_err(|error| classify(&self.store, &error))
     }
 
@@ -289,7 +283,7 @@ impl Instance {
 
     /// True when the module wants to hear of its end.
     pub(crate) fn has_on_stop(&self) -> bool {
-        self.on_stop.is_there()
+        self.others.on_stop.is_some()
     }
 
     /// The instance's output.
@@ -349,7 +343,7 @@ impl Instance {
             return Ok(pointer);
         }
         // The module owns what it allocates here: it cannot be used twice.
-        match self.allocate_buffer.find(&self.instance, &mut self.store).cloned() {
+        match exports::typed(self.others.allocate_buffer, &self.instance, &mut self.store) {
             Some(allocate_buffer) => self.allocate(&allocate_buffer, length, names::ALLOCATE_BUFFER).await,
             None => Err(CallError::MissingExport(names::MALLOC)),
         }
@@ -439,7 +433,7 @@ async fn begin(
 ) -> wasmtime::Result<wasmtime::Instance> {
     let instance = pre.instantiate_async(&mut *store).await?;
     if let Some(memory) = exports.memory(&instance, &mut *store) {
-        let allocate_buffer = Some((instance, Entry::new(exports.allocate_buffer)));
+        let allocate_buffer = Some((instance, Entry::new(exports.others.allocate_buffer)));
         store.data_mut().guest = Some(GuestExports { memory, allocate_buffer });
     }
     let command = store.data().context.surroundings.command;
@@ -453,20 +447,27 @@ async fn begin(
             Err(error) => return Err(error),
         }
     }
-    if let Some(on_start) = exports::at(exports.on_start, &instance, &mut *store) {
+    if let Some(on_start) = exports::at(exports.others.on_start, &instance, &mut *store) {
         on_start.typed::<(), ()>(&store)?.call_async(&mut *store, ()).await?;
     }
     Ok(instance)
 }
 
 /// What a guest does when the epoch interrupts it.
-fn at_tick(deadline: Option<Instant>) -> wasmtime::Result<UpdateDeadline> {
-    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+fn at_tick(context: &HostContext) -> wasmtime::Result<UpdateDeadline> {
+    if context.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         return Err(DeadlinePassed.into());
     }
+    let pace = &context.surroundings.pace;
     Ok(match slices::tick() {
-        AtTick::Continue => UpdateDeadline::Continue(1),
-        AtTick::Yield => UpdateDeadline::Yield(1),
+        AtTick::Continue => {
+            pace.continued();
+            UpdateDeadline::Continue(1)
+        }
+        AtTick::Yield => {
+            pace.yielded();
+            UpdateDeadline::Yield(1)
+        }
     })
 }
 

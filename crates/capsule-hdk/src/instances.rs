@@ -5,6 +5,7 @@
 //! started, which makes everybody wait a while before the next try. Waiting calls are served in order.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -205,7 +206,8 @@ impl Instances {
         let now = Instant::now();
         let spare = ledger.slots.saturating_sub(1);
         // The longest unused are in front.
-        let aged = ledger.idle.iter().take_while(|instance| now - instance.idle_since >= age).count().min(spare);
+        let is_aged = |since: Option<Instant>| since.is_some_and(|since| now - since >= age);
+        let aged = ledger.idle.iter().take_while(|instance| is_aged(instance.idle_since)).count().min(spare);
         ledger.idle.drain(..aged).map(|instance| self.slot(Some(instance))).collect()
     }
 
@@ -257,7 +259,7 @@ impl Instances {
                     return std::mem::take(&mut ledger.idle);
                 }
             }
-            within(Some(deadline), self.quiet.notified()).await;
+            within(Some(deadline), pin!(self.quiet.notified())).await;
         }
     }
 }
@@ -362,7 +364,7 @@ impl Drop for Slot {
             }
         } else if let Some(instance) = instance.as_mut().filter(|_| owner.max > 1) {
             // A single instance is never let go: nobody asks how long it was free.
-            instance.idle_since = Instant::now();
+            instance.idle_since = Some(Instant::now());
         }
         owner.put_back(instance);
     }

@@ -288,7 +288,7 @@ async fn run(
             (Handler::Immediate { call, .. }, None) => Answer::Now(call(&state.context, inputs)),
             (Handler::Waiting { call, .. }, None) => {
                 let inputs = inputs.iter().map(|input| input.to_vec()).collect();
-                Answer::Later(call(state.context.clone(), inputs), state.io.clone())
+                Answer::Later(call(state.context.clone(), inputs), state.context.surroundings.io.clone())
             }
             (Handler::Raw { .. }, None) => return Err(fault("is linked with the wrong convention".into()).into()),
         }

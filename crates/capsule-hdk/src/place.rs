@@ -1,5 +1,6 @@
 //! A place for an instance: what has to be there before one is made, so that making it cannot fail for lack of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ impl Place {
         let places = engine.instances();
         let busy = |reason| Busy { reason, retry_after: RETRY };
         let deadline = Instant::now() + patience;
-        let permit = match within(Some(deadline), Arc::clone(places).acquire_owned()).await {
+        let permit = match within(Some(deadline), pin!(Arc::clone(places).acquire_owned())).await {
             Some(Ok(permit)) => permit,
             _ => return Err(busy(BusyReason::Instances(engine.max_instances()))),
         };

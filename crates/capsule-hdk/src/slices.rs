@@ -2,11 +2,11 @@
 //! [`LongPool`].
 //!
 //! Most calls take microseconds, less than a hand-over to another thread costs. So a call is polled where its caller is
-//! polled, usually a thread that also accepts and reads connections. The epoch ticks every millisecond while calls run and
+//! polled, usually a thread that also accepts and reads connections. The epoch ticks while calls run (`ticker.rs`) and
 //! interrupts the guest; at the second tick within one poll the guest yields and [`Running`] moves the rest of the call to
 //! the pool, whose threads run guests in slices and nothing else. Looping guests therefore never hold an I/O thread for
-//! more than two milliseconds, and share the pool's threads fairly: each function has a bounded number of permits, given
-//! back every [`QUANTUM`] slices.
+//! more than two milliseconds, or six where none has been long lately, and share the pool's threads fairly: each function
+//! has a bounded number of permits, given back every [`QUANTUM`] slices.
 //!
 //! What is dropped: a [`Running`] whose caller goes away is either cancelled (its future is dropped) or, for instances with
 //! state, run to its end in the pool.
@@ -350,18 +350,29 @@ impl<T: Send + 'static> Drop for Running<'_, T> {
 }
 
 /// `future`, or `None` when `deadline` passes first. The timer is made only when the future has to wait.
-pub(crate) async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
+pub(crate) fn within<F: Future + Unpin>(deadline: Option<Instant>, future: F) -> Within<F> {
+    Within { deadline, future, timer: None }
+}
+
+/// See [`within`]. Not an `async fn`, whose future would hold twice what it is given.
+pub(crate) struct Within<F> {
+    deadline: Option<Instant>,
+    future: F,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F: Future + Unpin> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let this = self.get_mut();
+        if let Poll::Ready(output) = Pin::new(&mut this.future).poll(context) {
             return Poll::Ready(Some(output));
         }
-        let Some(deadline) = deadline else { return Poll::Pending };
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let Some(deadline) = this.deadline else { return Poll::Pending };
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         timer.as_mut().poll(context).map(|()| None)
-    })
-    .await
+    }
 }
 
 /// True on a thread that runs guests in slices: I/O does not belong there.

@@ -1,5 +1,6 @@
 //! Everything that instances of a function are made from, and how one is made.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ impl Template {
             disk: Disk::new(config.disk_use, config.limits.written),
             files: Share::new(host.engine().open_files()),
             stacks: Share::new(host.engine().spare_stacks()),
+            pace: host.engine().ticker().pace(),
             limits: config.limits,
             capabilities: config.capabilities.without_repeated_variables(),
             extensions: config.extensions,
@@ -122,7 +124,8 @@ impl Template {
     pub(crate) async fn start(&self, deadline: Option<Instant>, place: Place) -> Result<Started, CallError> {
         let output = Arc::new(OutputBuffer::new(Arc::clone(&self.output), self.buffering, self.output_room));
         let (pre, exports, surroundings) = (&self.pre, &self.exports, &self.surroundings);
-        let started = Instance::start(pre, exports, surroundings, Arc::clone(&output), deadline, place, &self.needs);
+        let started =
+            pin!(Instance::start(pre, exports, surroundings, Arc::clone(&output), deadline, place, &self.needs));
         let started = within(deadline, started).await.unwrap_or_else(|| Err(self.deadline_error()));
         output.finish_now();
         started

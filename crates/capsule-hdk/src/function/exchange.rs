@@ -28,9 +28,9 @@ pub struct Exchange<'a> {
 
 enum Stage<'a> {
     New(Box<Call>),
-    /// It has its instance. No future is around it, since most calls are answered by their first poll.
+    /// It has its instance, or a place for one. No future is around it, since most calls are answered by their first poll.
     Running(Running<'a, Result<Answer, CallError>>),
-    /// It waits for its instance first.
+    /// It waits for its instance, or a place for one, first.
     Waiting(BoxFuture<'a, Result<Answer, CallError>>),
     Done,
 }
@@ -47,12 +47,20 @@ impl<'a> Exchange<'a> {
             return Err(CallError::ArgumentTooLarge { limit, found });
         }
         let patience = call.patience.unwrap_or(limits.queue_timeout);
-        Ok(match inner.instances.acquire().map_err(CallError::Busy)? {
-            Acquired::Now(slot) if !slot.is_vacant() => {
+        let ready = match inner.instances.acquire().map_err(CallError::Busy)? {
+            Acquired::Now(slot) if !slot.is_vacant() => Ok((slot, None)),
+            Acquired::Now(slot) => match inner.template.place_now() {
+                Some(place) => Ok((slot, Some(place))),
+                None => Err(Acquired::Now(slot)),
+            },
+            turn @ Acquired::InTurn(_) => Err(turn),
+        };
+        Ok(match ready {
+            Ok((slot, place)) => {
                 let now = call.now.unwrap_or_else(Instant::now);
-                Stage::Running(inner.running(slot, None, Some(call), now))
+                Stage::Running(inner.running(slot, place, Some(call), now))
             }
-            acquired => Stage::Waiting(Box::pin(inner.wait(acquired, Some(call), patience))),
+            Err(acquired) => Stage::Waiting(Box::pin(inner.wait(acquired, Some(call), patience))),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The clocks of preview 1: that of the wall, and one that began with the instance. Those of a CPU are not there.
+//! The clocks of preview 1: that of the wall, and one that begins when the instance first uses WASI. Those of a CPU are not there.
 
 use std::time::{Duration, Instant, SystemTime};
 
