@@ -96,11 +96,14 @@ impl<P: WasmParams, R: WasmResults> Entry<P, R> {
     }
 }
 
+/// Takes the address and the length of an argument, answers those of its result.
+type Handler = TypedFunc<(u32, u32), u64>;
+
 /// The handlers that take one argument, of which an instance seldom sees more than one called.
 pub(crate) struct Handlers {
     exports: [Option<ModuleExport>; 4],
     /// The one that was called last, and its number.
-    found: Option<(usize, TypedFunc<(u32, u32), u64>)>,
+    found: Option<(usize, Handler)>,
 }
 
 impl Handlers {
@@ -115,7 +118,7 @@ impl Handlers {
         number: usize,
         instance: &wasmtime::Instance,
         store: impl AsContextMut,
-    ) -> Option<&TypedFunc<(u32, u32), u64>> {
+    ) -> Option<&Handler> {
         if self.found.as_ref().is_none_or(|(found, _)| *found != number) {
             self.found = typed(self.exports[number], instance, store).map(|handler| (number, handler));
         }
@@ -123,7 +126,7 @@ impl Handlers {
     }
 
     /// The one that was looked for last.
-    pub(crate) fn found(&self) -> Option<&TypedFunc<(u32, u32), u64>> {
+    pub(crate) fn found(&self) -> Option<&Handler> {
         self.found.as_ref().map(|(_, handler)| handler)
     }
 }
