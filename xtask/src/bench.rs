@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: figures as ratios against something measured in the same run.
 //!
 //! Where requests are counted, a server is pinned to the first core, the load generator (wrk) to the second. Candidates take turns,
-//! A B A B, and the medians of the rounds are printed. `cold`, `density` and `outbound` are about first calls, memory and waiting
+//! A B A B, and the medians of the quietest rounds (`quiet.rs`) are printed. `cold`, `density` and `outbound` are about first calls, memory and waiting
 //! instead, on all cores; `micro` is about parts of a call.
 
 mod bodies;

@@ -17,7 +17,7 @@ pub(crate) struct Exports {
     pub(crate) others: Others,
 }
 
-/// Those that no call needs: an instance looks for them each time.
+/// Those that few calls need. An instance does not keep them: it looks for them each time.
 #[derive(Clone, Copy)]
 pub(crate) struct Others {
     pub(crate) allocate_buffer: Option<ModuleExport>,

@@ -23,7 +23,7 @@ use crate::wasi;
 /// Calls of the guest within calls of the host within calls of the guest: at most this deep.
 const MAX_DEPTH: u8 = 4;
 
-/// Bytes that host functions handle in about a millisecond, the time of one tick. Copying is faster, finding the memory for it is
+/// Bytes that host functions handle in about a millisecond, the time of a fine tick. Copying is faster, finding the memory for it is
 /// not.
 const TICK: usize = 1 << 20;
 /// What a call of a host function costs beside its bytes, in bytes.

@@ -1,4 +1,4 @@
-//! Where a guest runs: first on the thread that has the call, after its second slice of a millisecond on a thread of the
+//! Where a guest runs: first on the thread that has the call, after its second slice on a thread of the
 //! [`LongPool`].
 //!
 //! Most calls take microseconds, less than a hand-over to another thread costs. So a call is polled where its caller is
@@ -121,7 +121,7 @@ fn poll_slice<F: Future + ?Sized>(
     (poll, SLICE.get().yielded)
 }
 
-/// The threads for long calls: as many as there are cores, each running guests in slices of a millisecond.
+/// The threads for long calls: as many as there are cores, each running guests in slices of a millisecond; the first may be longer (`ticker.rs`).
 pub(crate) struct LongPool {
     runtime: Option<tokio::runtime::Runtime>,
     threads: usize,

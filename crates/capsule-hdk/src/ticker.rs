@@ -152,11 +152,7 @@ impl Rhythm {
 fn tick_for_ever(state: &State, engines: &[wasmtime::Engine]) {
     let mut rhythm = Rhythm::default();
     while !state.ended.load(Ordering::Acquire) {
-        if rhythm.fine == 0 {
-            std::thread::park_timeout(COARSE);
-        } else {
-            std::thread::sleep(FINE);
-        }
+        pause(state, rhythm.fine > 0);
         match rhythm.step(state.wanted.swap(0, Ordering::Relaxed), state.active.load(Ordering::Relaxed) > 0) {
             Step::Wait => {}
             Step::Tick => engines.iter().for_each(wasmtime::Engine::increment_epoch),
@@ -168,6 +164,19 @@ fn tick_for_ever(state: &State, engines: &[wasmtime::Engine]) {
                 state.asleep.store(false, Ordering::SeqCst);
             }
         }
+    }
+}
+
+/// Until the next tick is due, or a guest asks for a fine one.
+fn pause(state: &State, is_fine: bool) {
+    if is_fine {
+        std::thread::sleep(FINE);
+        return;
+    }
+    // Guests have woken the thread while it slept for fine ticks as well: that would end this pause, with two ticks at once.
+    std::thread::park_timeout(Duration::ZERO);
+    if state.wanted.load(Ordering::Relaxed) == 0 {
+        std::thread::park_timeout(COARSE);
     }
 }
 
@@ -206,6 +215,15 @@ mod tests {
             assert_eq!(rhythm.step(0, true), Step::Tick);
             assert_eq!(rhythm.fine, left);
         }
+    }
+
+    #[test]
+    fn an_old_wake_up_does_not_end_a_coarse_pause() {
+        let state = State::default();
+        std::thread::current().unpark();
+        let begin = std::time::Instant::now();
+        pause(&state, false);
+        assert!(begin.elapsed() >= COARSE);
     }
 
     #[test]

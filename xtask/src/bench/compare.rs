@@ -57,6 +57,8 @@ pub(super) fn run(candidates: &[Candidate<'_>], plan: Plan<'_>, options: &Option
                 p50: median(of(number).map(|(load, _)| load.p50.as_secs_f64() * 1e6).collect()),
                 p99: median(of(number).map(|(load, _)| load.p99.as_secs_f64() * 1e6).collect()),
                 resident: median(of(number).map(|(_, resident)| *resident as f64 / 1024.0).collect()),
+                rounds: quiet.run,
+                taken: quiet.taken,
             });
         }
     }
@@ -98,6 +100,10 @@ struct Row {
     p99: f64,
     /// MiB.
     resident: f64,
+    /// Rounds that were run, of which the quietest count.
+    rounds: usize,
+    /// The part of the machine's time that its host took in those, at most.
+    taken: f64,
 }
 
 fn print(rows: &[Row], bytes: usize, json: bool) {
@@ -108,7 +114,7 @@ fn print(rows: &[Row], bytes: usize, json: bool) {
         );
     }
     for row in rows {
-        let Row { name, connections, rate, ratio, processor_time, processor_ratio, p50, p99, resident } = row;
+        let Row { name, connections, rate, ratio, processor_time, processor_ratio, p50, p99, resident, .. } = row;
         let megabytes = rate * bytes as f64 / 1e6;
         let moved = match (bytes, json) {
             (0, _) => String::new(),
@@ -117,7 +123,8 @@ fn print(rows: &[Row], bytes: usize, json: bool) {
         };
         if json {
             println!(
-                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"cpuMicroseconds":{processor_time:.2},"cpuRatio":{processor_ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}{moved}}}"#
+                r#"{{"server":"{name}","connections":{connections},"requestsPerSecond":{rate:.0},"ratio":{ratio:.3},"cpuMicroseconds":{processor_time:.2},"cpuRatio":{processor_ratio:.3},"p50Microseconds":{p50:.0},"p99Microseconds":{p99:.0},"residentMiB":{resident:.1}{moved},"roundsRun":{},"hostTook":{:.4}}}"#,
+                row.rounds, row.taken
             );
         } else {
             println!(

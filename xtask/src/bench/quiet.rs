@@ -28,9 +28,9 @@ pub(super) fn rounds<T>(wanted: usize, mut run: impl FnMut() -> Result<T>) -> Re
 pub(super) struct Quiet<T> {
     pub(super) rounds: Vec<T>,
     /// How many were run.
-    run: usize,
+    pub(super) run: usize,
     /// The largest part of the machine's processor time that the host took in one of those that were chosen.
-    taken: f64,
+    pub(super) taken: f64,
 }
 
 impl<T> Quiet<T> {

@@ -1,4 +1,4 @@
-//! The clocks of preview 1: that of the wall, and one that begins when the instance first uses WASI. Those of a CPU are not there.
+//! The clocks of preview 1: that of the wall, and one that begins when the instance first uses what WASI has a state for. Those of a CPU are not there.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +28,8 @@ impl Clocks {
     pub(super) fn now(&self, id: Clockid) -> Result<Timestamp, Errno> {
         let now = match id {
             Clockid::Realtime => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-            Clockid::Monotonic => self.begin.elapsed(),
+            // Never 0, which guests may take for a clock that does not work.
+            Clockid::Monotonic => self.begin.elapsed() + Duration::from_nanos(1),
             Clockid::ProcessCputimeId | Clockid::ThreadCputimeId => return Err(Errno::Badf),
         };
         Timestamp::try_from(now.as_nanos()).map_err(|_| Errno::Overflow)
