@@ -125,7 +125,7 @@ impl Handlers {
         self.found()
     }
 
-    /// The one that was looked for last.
+    /// The one that was looked for last, which who asks has just done.
     pub(crate) fn found(&self) -> Option<&Handler> {
         self.found.as_ref().map(|(_, handler)| handler)
     }

@@ -110,20 +110,17 @@ impl Inner {
         patience: Duration,
     ) -> Result<Answer, CallError> {
         match (acquired, self.contract) {
-            (Acquired::Now(slot), _) => {
-                let now = call.as_ref().and_then(|call| call.now).unwrap_or_else(Instant::now);
-                self.run_in(slot, call, patience, now).await
-            }
+            (Acquired::Now(slot), _) => self.run_in(slot, call, patience).await,
             (Acquired::InTurn(turn), Contract::Fresh) => {
                 let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
-                self.run_in(slot, call, patience, Instant::now()).await
+                self.run_in(slot, call, patience).await
             }
             (Acquired::InTurn(turn), Contract::Instances(_)) => {
                 // A task of its own: the call keeps its turn when its caller hangs up.
                 let inner = Arc::clone(self);
                 let task = self.template.surroundings.io.spawn(async move {
                     let slot = turn.wait(patience).await.map_err(CallError::Busy)?;
-                    inner.run_in(slot, call, patience, Instant::now()).await
+                    inner.run_in(slot, call, patience).await
                 });
                 task.await.unwrap_or_else(|_| Err(self.lost(Lost::Ended)))
             }
@@ -136,16 +133,10 @@ impl Inner {
         slot: Slot,
         call: Option<Box<Call>>,
         patience: Duration,
-        now: Instant,
     ) -> Result<Answer, CallError> {
         // Waited for before the call's own time begins.
-        let (slot, place, now) = if slot.is_vacant() {
-            let (slot, place) = self.settle(slot, patience).await?;
-            (slot, place, Instant::now())
-        } else {
-            (slot, None, now)
-        };
-        self.running(slot, place, call, now).await.unwrap_or_else(|lost| Err(self.lost(lost)))
+        let (slot, place) = if slot.is_vacant() { self.settle(slot, patience).await? } else { (slot, None) };
+        self.running(slot, place, call, Instant::now()).await.unwrap_or_else(|lost| Err(self.lost(lost)))
     }
 
     /// A call that runs in its slot from `now` on, inline first. A vacant slot comes with the `place` for its instance.

@@ -104,6 +104,12 @@ mod system {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_monotonic_clock_is_never_at_0() {
+        let clocks = Clocks { begin: Instant::now() + Duration::from_secs(3600) };
+        assert_eq!(clocks.now(Clockid::Monotonic).unwrap(), 1);
+    }
+
     fn subscription(id: Clockid, timeout: Timestamp, absolute: bool) -> SubscriptionClock {
         let mut flags = Subclockflags::empty();
         flags.set(Subclockflags::SUBSCRIPTION_CLOCK_ABSTIME, absolute);
